@@ -1,0 +1,1 @@
+"""weirgate up: everything on one machine, a process each."""

@@ -1,0 +1,1 @@
+"""The event bus: a port, a memory double, JetStream."""

@@ -1,0 +1,1 @@
+"""Life-cycle, settings, log, ids and health of a service."""

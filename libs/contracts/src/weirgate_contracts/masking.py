@@ -1,0 +1,80 @@
+"""The words of a mask plan: made by masking, carried on the bus, applied by ingress."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from weirgate_contracts.value import LabelName, LabelPattern, Value
+
+TransformKind = Literal["redact", "partial", "null", "generalise", "pseudonym", "format"]
+
+
+class Transform(Value):
+    """How a value is masked.
+
+    ``redact``: a placeholder; ``partial``: all but some characters starred; ``null``: NULL;
+    ``generalise``: a coarser value (year, number range, e-mail domain); ``pseudonym``: keyed, equal in
+    gives equal out; ``format``: digits by digits and letters by letters, keyed, separators kept.
+    """
+
+    kind: TransformKind
+    keep_first: int = Field(default=0, ge=0, le=64)
+    keep_last: int = Field(default=0, ge=0, le=64)
+    step: int | None = Field(default=None, ge=1)
+    """Width of a number range for ``generalise``."""
+
+
+class MaskingRule(Value):
+    """One rule: of several that match a label, the first in order counts."""
+
+    label: LabelPattern
+    transform: Transform
+    groups: tuple[str, ...] = ()
+    """Applies to agents in any of these groups; empty: to all."""
+
+
+class OutputPlan(Value):
+    """What happens to one output column, left to right."""
+
+    name: str | None
+    """As it must stand in RowDescription; ``None`` where it cannot be known."""
+    labels: tuple[LabelName, ...] = ()
+    """Labels of every column this output is derived from."""
+    transform: Transform | None = None
+    """Strictest transform of those labels; set exactly when ``labels`` is not empty."""
+
+
+class LabelledColumn(Value):
+    """A labelled column by catalog number, to check lineage against RowDescription."""
+
+    table_oid: int
+    column_number: int
+    label: LabelName
+    transform: Transform
+
+
+class DetectorPlan(Value):
+    """A content detector that is on: what it finds is masked as its label says."""
+
+    label: LabelName
+    transform: Transform
+
+
+class StatementPlan(Value):
+    """The plan for the answer of one statement."""
+
+    outputs: tuple[OutputPlan, ...] | None
+    """``None``: the statement returns no rows of relations (SHOW, EXPLAIN, utility); only detectors apply."""
+    cell_text: bool = True
+    """``False`` only where no cell can hold free text (a row count, for instance)."""
+
+
+class Plan(Value):
+    """The plan for one operation: what must be masked, whatever the verdict unmasks."""
+
+    statements: tuple[StatementPlan, ...]
+    labelled: tuple[LabelledColumn, ...] = ()
+    """Every labelled column of the relations the operation can reach."""
+    detectors: tuple[DetectorPlan, ...] = ()
+    impossible: str | None = None
+    """Why no plan can be made; ingress then refuses with ``plan_impossible``."""

@@ -1,0 +1,1 @@
+"""Masking plans applied to rows and text."""

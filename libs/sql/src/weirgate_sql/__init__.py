@@ -1,0 +1,1 @@
+"""What a SQL statement reads, writes and can do."""

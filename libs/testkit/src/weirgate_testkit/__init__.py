@@ -1,0 +1,1 @@
+"""Stories, strategies and real-server fixtures (development only)."""

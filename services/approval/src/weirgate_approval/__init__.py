@@ -1,0 +1,1 @@
+"""Holds operations for people and decides once."""

@@ -1,0 +1,1 @@
+"""Web, REST and tokens: the only other door."""

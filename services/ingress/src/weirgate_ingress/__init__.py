@@ -1,0 +1,1 @@
+"""The wire gates: reads operations, asks, acts."""

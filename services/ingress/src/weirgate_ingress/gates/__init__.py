@@ -1,0 +1,1 @@
+"""The pure gates: messages and verdicts in, effects out."""

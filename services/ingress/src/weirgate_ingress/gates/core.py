@@ -1,0 +1,239 @@
+"""The two closed vocabularies every gate speaks: inputs from the shell, effects for the shell.
+
+The shell carries out the effects of one ``feed`` strictly in list order, and those of a later ``feed`` after them.
+``Record``, ``Tape`` and ``Ask`` are durable before the next effect runs (``Ask`` only starts: its answer is an input).
+So the order of a list *is* the audit guarantee:
+
+* ``[Tape(out, x), Send(AGENT, x)]``: nothing reaches the agent that the recording has not accepted;
+* a gate sends to ``UPSTREAM`` nothing of an operation before ``Answered`` with an ``Allowed`` for it.
+
+A core never sees a clock, an id or a key it could leak: the shell stamps events and owns the credentials.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from weirgate_contracts.events import (
+    OperationAllowed,
+    OperationIntercepted,
+    OperationPlanned,
+    SessionEvent,
+)
+from weirgate_contracts.identity import Identity
+from weirgate_contracts.refusal import Refusal
+
+
+class Side(Enum):
+    """Our two peers."""
+
+    AGENT = "agent"
+    UPSTREAM = "upstream"
+
+
+# ---------------------------------------------------------------- inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """Some bytes a peer sent. ``data`` may be cut anywhere."""
+
+    side: Side
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsStarted:
+    """TLS with the agent is up (after ``StartTls``, or at once for direct TLS)."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """The token is good and the resource exists."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginRefused:
+    """The token is not good, or the resource is not for it. ``SessionRefused`` is already recorded by the shell."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialled:
+    """The upstream is connected, logged in and idle.
+
+    ``parameters`` are its ParameterStatus values; ``process_id`` and ``secret`` are *ours*, made by the shell for
+    the agent's BackendKeyData (``secret`` is 4 bytes, longer only when the agent negotiated protocol 3.2).
+    """
+
+    parameters: Mapping[str, str]
+    process_id: int
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialRefused:
+    """The upstream is not to be had; the reason names no secret."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """Verdict and plan, both durable, both for this digest, and agreeing on the catalog."""
+
+    verdict: OperationAllowed
+    plan: OperationPlanned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A person decides; ``notice`` says what waits and how it gets approved. Another ``Answered`` follows."""
+
+    request: str
+    notice: str
+    detail: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Denied, timed out, expired, log away …: nothing of it may be sent on."""
+
+    refusal: Refusal
+    denied: bool
+    """True: the log holds ``operation.denied`` for it; False: the gate records ``operation.refused``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The answer to the ``Ask`` of one operation."""
+
+    operation: int
+    answer: Allowed | Held | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """A CancelRequest with this session's key has come in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """A peer closed its socket, or it broke."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End the session now, with this refusal as the last word: killed, expired, shutdown, login deadline, log lost."""
+
+    refusal: Refusal
+
+
+Input = (
+    Bytes | TlsStarted | LoggedIn | LoginRefused | Dialled | DialRefused | Answered | Cancelled | Closed | Stop
+)
+
+# ---------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send bytes to a peer. Back-pressure is the shell's: it feeds no more while this has not drained."""
+
+    side: Side
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tape:
+    """Record bytes of the session. ``direction`` is ``i`` (from the agent) or ``o`` (to the agent)."""
+
+    direction: str
+    operation: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Record a fact; the shell stamps it (id, time, trace, ``duration_us`` where the event has one)."""
+
+    event: SessionEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Publish the intercepted operation and gather verdict and plan; ``Answered`` follows, once or more."""
+
+    event: OperationIntercepted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdraw:
+    """Forget the question about this operation: its answer is no longer wanted."""
+
+    operation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTls:
+    """Start TLS on the agent's socket; the byte ``S`` has been sent. No byte that came before is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Check the token for an agent and a resource. ``token`` is in no event, log or repr."""
+
+    agent: str
+    resource: str
+    token: str
+    application: str | None
+
+    def __repr__(self) -> str:
+        return f"Login(agent={self.agent!r}, resource={self.resource!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dial:
+    """Connect the upstream for the identity that logged in. ``parameters`` go into its start-up message."""
+
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelUpstream:
+    """Ask the upstream to cancel what it is doing for this session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOther:
+    """A CancelRequest came in on this socket; the shell finds whose it is (constant time) and tells nobody."""
+
+    process_id: int
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hangup:
+    """Close both sockets, once what was sent has drained (bounded). Nothing follows."""
+
+
+Effect = (
+    Send | Tape | Record | Ask | Withdraw | StartTls | Login | Dial | CancelUpstream | CancelOther | Hangup
+)
+
+
+class Gate(Protocol):
+    """A pure state machine between an agent and an upstream."""
+
+    def feed(self, given: Input) -> list[Effect]:
+        """Take one input, return what must now be done, in order."""
+        ...

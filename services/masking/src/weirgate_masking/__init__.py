@@ -1,0 +1,1 @@
+"""Plans what of an answer is masked."""

@@ -1,0 +1,1 @@
+"""The read model, replay and proof of the log."""
