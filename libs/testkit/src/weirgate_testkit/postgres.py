@@ -1,0 +1,111 @@
+"""Real PostgreSQL servers for tests: 18 from the wheel (no TLS), or Debian's with TLS and every login method.
+
+Use as context managers, best from a session-wide fixture::
+
+    with running_postgres(tmp_path_factory.mktemp("pg")) as pg:
+        pg.psql("create table t (a int)")
+        asyncpg.connect(pg.dsn())
+"""
+
+import contextlib
+import datetime
+import ipaddress
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from weirgate_embedded.postgres import Postgres
+from weirgate_testkit.port import free_port
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""Settings for servers whose durability is not what is tested."""
+
+
+@contextlib.contextmanager
+def running_postgres(
+    directory: Path, *, settings: Mapping[str, str] | None = None, hba: str | None = None
+) -> Iterator[Postgres]:
+    """Run PostgreSQL 18 (no TLS built in) under ``directory`` on a free port."""
+    yield from _run(
+        Postgres(directory=directory / "pg", port=free_port(), password="postgres-password"), settings, hba
+    )
+
+
+@contextlib.contextmanager
+def running_postgres_tls(
+    directory: Path, *, settings: Mapping[str, str] | None = None, hba: str | None = None
+) -> Iterator[Postgres]:
+    """Run Debian's PostgreSQL with TLS on; ``directory/ca.pem`` is the authority, names localhost and 127.0.0.1.
+
+    The default ``hba`` asks every login for SCRAM over TLS. Write other lines (``md5``, ``password``, ``trust``,
+    ``hostnossl`` …) for other methods.
+    """
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not binaries:
+        raise RuntimeError("Debian's package postgresql is not installed; tests/needs.sh installs it")
+    make_certificates(directory)
+    server = Postgres(
+        directory=directory / "pg", port=free_port(), password="postgres-password", bin_dir=binaries[-1]
+    )
+    tls = {
+        "ssl": "on",
+        "ssl_cert_file": str(directory / "server.pem"),
+        "ssl_key_file": str(directory / "server.key"),
+    }
+    yield from _run(server, tls | dict(settings or {}), hba or "hostssl all all 127.0.0.1/32 scram-sha-256\n")
+
+
+def _run(server: Postgres, settings: Mapping[str, str] | None, hba: str | None) -> Iterator[Postgres]:
+    server.initialise()
+    server.settings = FAST | dict(settings or {})
+    if hba is not None:
+        server.hba = hba
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def make_certificates(directory: Path) -> None:
+    """Write ``ca.pem``, ``server.pem`` and ``server.key`` (EC P-256) for localhost and 127.0.0.1."""
+    now = datetime.datetime.now(datetime.UTC)
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Weirgate test authority")])
+    ca = (
+        x509.CertificateBuilder()
+        .subject_name(ca_name)
+        .issuer_name(ca_name)
+        .public_key(ca_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    server = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]))
+        .issuer_name(ca_name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    (directory / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    (directory / "server.pem").write_bytes(server.public_bytes(serialization.Encoding.PEM))
+    secret = directory / "server.key"
+    secret.touch(mode=0o600)
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
