@@ -244,8 +244,8 @@ class UpstreamLogin:
         self._insist("password")
         if not self._terms.cleartext_allowed:
             raise PeerError(
-                "login: the upstream asks for the password in clear over an open line; use sslmode=require, or "
-                "allow it with require_auth=password"
+                "login: the upstream asks for the password in clear over an open line; use sslmode=require, "
+                "or allow it with require_auth=password"
             )
         self._state = "password"
         return _password(self._need_password().encode() + b"\0")
