@@ -31,6 +31,8 @@ class ApprovalRequested(ApprovalEvent):
     groups: tuple[str, ...]
     quorum: int
     expires_at: str
+    window_s: int = 0
+    """Seconds a grant stays usable, as the rule asked."""
     reason: str
     text: str
     touched: tuple[Touched, ...] = ()

@@ -67,11 +67,14 @@ class TokenMinted(Event):
     kind: Literal["admin.minted"] = "admin.minted"
     token_id: str
     agent: str
+    """Empty for a person's own token."""
     user: str | None
     groups: tuple[str, ...]
     resources: tuple[str, ...] | None
     expires_at: int
     by: str
+    audience: str | None = None
+    """Whom the token is for: ingress, or the console (a person's own)."""
 
 
 class RecordingViewed(Event):
