@@ -8,9 +8,9 @@ Every message of the stream gets a *link*: the SHA-256 of the link before it and
     link(n)  = SHA-256( F("weirgate.log.link.v1") · F(link before) · F(n, 8 bytes big-endian) · F(subject)
                         · F(Nats-Msg-Id) · F(SHA-256(body)) )
 
-The recorder publishes the link it has reached as a checkpoint event *into the same log*, so a checkpoint is under
-every later link. Whoever changes one message has to change every later checkpoint too, and the read model, and
-whatever copies of the log are elsewhere.
+The recorder publishes the link it has reached as a checkpoint event *into the same log*, so a
+checkpoint is under every later link. Whoever changes one message has to change every later
+checkpoint too, and the read model, and whatever copies of the log are elsewhere.
 
 :class:`Verifier` recomputes the chain from what the stream holds now and compares it with
 
@@ -38,8 +38,9 @@ _LENGTH: Final = struct.Struct(">I")
 _BODY_LENGTH: Final = _LENGTH.pack(32)
 
 _WINDOW: Final = 1 << 18
-"""Links kept to check checkpoints that reach back: 8 MiB. A checkpoint is published within seconds of what it covers,
-which is some 100,000 messages at the most this stream takes; one that reaches further back is under a later one."""
+"""Links kept to check checkpoints that reach back (some 40 MB). A checkpoint is published within
+seconds of what it covers, some 100,000 messages at the most this stream takes; one that reaches
+further back is not compared, which loses nothing: every later checkpoint covers what it covers."""
 _FINDINGS_LIMIT: Final = 100
 """Findings kept in full; past that they are only counted, so that a rewritten log cannot fill the memory."""
 
@@ -131,7 +132,7 @@ class Report:
 
     @property
     def first_wrong(self) -> int | None:
-        """The lowest sequence that is wrong; with checkpoints alone, the first of the stretch that holds it."""
+        """Lowest sequence that is wrong; with checkpoints alone, the start of the stretch that holds it."""
         return self.findings[0].first if self.findings else None
 
     @property
@@ -143,8 +144,9 @@ class Report:
 class Verifier:
     """Recomputes the chain over one stream, message by message.
 
-    Invariants: ``feed`` is called in stream order from sequence 1; the recomputed chain never takes a link from the
-    log or from the read model, so a forged witness or checkpoint can only raise a finding.
+    Invariants: ``feed`` is called in stream order from sequence 1; the recomputed chain never takes
+    a link from the log or from the read model, so a forged witness or checkpoint can only raise
+    a finding.
     """
 
     def __init__(self) -> None:
@@ -191,12 +193,8 @@ class Verifier:
             stored: Last sequence the read model has stored, where it is known.
         """
         if stored is not None and stored > self._last:
-            self._find(
-                Fault.TRUNCATED,
-                self._last + 1,
-                stored,
-                f"the log ends at {self._last}, the read model at {stored}",
-            )
+            text = f"the log ends at {self._last}, the read model at {stored}"
+            self._find(Fault.TRUNCATED, self._last + 1, stored, text)
         self._findings.sort(key=lambda found: (found.first, found.last))
         return Report(
             messages=self._messages,
@@ -221,16 +219,11 @@ class Verifier:
         if chained == witness.link:
             return
         if message_id == witness.message_id:
-            self._find(
-                Fault.EDITED, sequence, sequence, f"message {message_id} is not what was stored under that id"
-            )
+            text = f"message {message_id or '(no id)'} is not what was stored under that id"
+            self._find(Fault.EDITED, sequence, sequence, text)
         else:
-            self._find(
-                Fault.REPLACED,
-                sequence,
-                sequence,
-                f"holds message {message_id}, stored was {witness.message_id}",
-            )
+            text = f"holds message {message_id or '(no id)'}, stored was {witness.message_id or '(no id)'}"
+            self._find(Fault.REPLACED, sequence, sequence, text)
 
     def _check(self, sequence: int, body: bytes) -> None:
         try:
