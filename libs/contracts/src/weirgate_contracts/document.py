@@ -1,0 +1,245 @@
+"""Reading a configuration document as somebody wrote it: what is wrong, where, and what would be right. Pure.
+
+:func:`read_document` gives the model of :mod:`weirgate_contracts.config`, or every problem at once. The
+command reads files with it, the console reads what is sent to it, so both say the same.
+"""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, cast, get_args, get_origin
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from weirgate_contracts.config import (
+    LabelsDocument,
+    MaskingDocument,
+    PolicyDocument,
+    ResourceDocument,
+    ReviewersDocument,
+)
+from weirgate_contracts.events.config import ConfigKind
+
+Document = ResourceDocument | LabelsDocument | MaskingDocument | PolicyDocument | ReviewersDocument
+Path = tuple[str | int, ...]
+
+DOCUMENTS: Mapping[ConfigKind, type[Document]] = {
+    "labels": LabelsDocument,
+    "masking": MaskingDocument,
+    "reviewers": ReviewersDocument,
+    "policy": PolicyDocument,
+    "resource": ResourceDocument,
+}
+"""Every kind, in the order they are published: what protects before what opens. Who has heard half of a
+change knows the labels and masks of a resource before anybody may reach it."""
+
+_SECRET_OPTIONS = ("password", "sslpassword", "passfile")
+_PATTERNS = {
+    "resource": "1 to 63 of a-z, 0-9 and '-', beginning and ending in a letter or digit",
+    "name": "1 to 63 of a-z, 0-9 and '-', beginning and ending in a letter or digit",
+    "label": "a label in lower case, its families joined by dots, such as pii.email; or pii.* for a family",
+    "columns": "a label in lower case, its families joined by dots, such as pii.email",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """One thing wrong with one document."""
+
+    path: Path
+    """Where in the document, as keys and indexes."""
+    what: str
+    """What is wrong. Never holds a value that could be a secret."""
+    right: str | None = None
+    """What would be right, where that can be said."""
+    severity: Literal["error", "warning"] = "error"
+    """An error stops publishing; a warning is shown."""
+
+
+class BadDocument(ValueError):
+    """A document cannot be read; ``complaints`` says all that is wrong."""
+
+    def __init__(self, complaints: Iterable[Complaint]) -> None:
+        self.complaints = tuple(complaints)
+        super().__init__("; ".join(complaint.what for complaint in self.complaints))
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant."""
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Say what was probably meant, or else everything that could be."""
+    names = sorted(known)
+    near = nearest(word, names)
+    if near:
+        return f"did you mean {near!r}?"
+    return f"one of {', '.join(names)}" if names else "there is none yet"
+
+
+def place(path: Path) -> str:
+    """Write a path as one text: the key under which a sender says on which line it stands."""
+    return "/".join(str(part) for part in path)
+
+
+def name_of(document: Document) -> str:
+    """Return the name a document is published under."""
+    return document.resource if isinstance(document, LabelsDocument) else document.name
+
+
+def read_kind(kind: object) -> ConfigKind:
+    """Read the kind of a document.
+
+    Raises:
+        BadDocument: there is no such kind.
+    """
+    for known in DOCUMENTS:
+        if kind == known:
+            return known
+    if not isinstance(kind, str):
+        every = f"one of {', '.join(sorted(DOCUMENTS))}"
+        raise BadDocument([Complaint(path=("kind",), what="'kind' is missing", right=every)])
+    raise BadDocument(
+        [Complaint(path=("kind",), what=f"there is no kind {kind!r}", right=meant(kind, DOCUMENTS))]
+    )
+
+
+def read_document(kind: ConfigKind, body: Mapping[str, Any]) -> Document:
+    """Read one document.
+
+    Raises:
+        BadDocument: with everything that is wrong.
+    """
+    model = DOCUMENTS[kind]
+    complaints = list(_beyond_the_model(kind, body))
+    try:
+        document = model.model_validate(dict(body))
+    except ValidationError as error:
+        said = [complaint.path for complaint in complaints]
+        for details in error.errors(include_url=False):
+            complaint = _translate(model, details)
+            if not any(path[: len(complaint.path)] == complaint.path for path in said):
+                complaints.append(complaint)
+        raise BadDocument(complaints) from None
+    if complaints:
+        raise BadDocument(complaints)
+    return document
+
+
+def _beyond_the_model(kind: ConfigKind, body: Mapping[str, Any]) -> Iterable[Complaint]:
+    """Say what the model cannot say, or cannot say the place of."""
+    if kind == "labels" and isinstance(columns := body.get("columns"), Mapping):
+        for column in cast(Mapping[object, object], columns):
+            parts = str(column).split(".")
+            if len(parts) < 3 or not all(parts):
+                yield Complaint(
+                    path=("columns", str(column)),
+                    what=f"{str(column)!r} is no column",
+                    right="write schema.table.column, for instance public.customers.email",
+                )
+    if kind == "resource":
+        for field in ("upstream", "catalog"):
+            if isinstance(address := body.get(field), str) and _has_secret(address):
+                yield Complaint(
+                    path=(field,),
+                    what="a password stands in the address",
+                    right="leave it out and name it by 'credential: env:NAME' or 'credential: file:/path'",
+                )
+    for field in ("rules", "groups", "columns"):
+        if field in body and field in DOCUMENTS[kind].model_fields and not body[field]:
+            yield Complaint(path=(field,), what=f"{field!r} is empty", right="give at least one")
+
+
+def _has_secret(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.password is not None or any(
+            name.lower() in _SECRET_OPTIONS for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+        )
+    except ValueError:
+        return False
+
+
+def _translate(model: type[BaseModel], details: ErrorDetails) -> Complaint:
+    """Say one finding of pydantic in our words. A value is quoted only where it cannot be a secret."""
+    path: Path = tuple(part for part in details["loc"] if part != "[key]")
+    field = next((part for part in reversed(path) if isinstance(part, str)), "")
+    label = ".".join(str(part) for part in path)
+    match details["type"]:
+        case "extra_forbidden":
+            return Complaint(
+                path=path, what=f"unknown field {field!r}", right=meant(field, _fields(model, path[:-1]))
+            )
+        case "missing":
+            return Complaint(path=path, what=f"{label!r} is missing", right=_example(field))
+        case "literal_error":
+            expected = str(details.get("ctx", {}).get("expected", ""))
+            words = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
+            given = str(details["input"])[:64]
+            return Complaint(path=path, what=f"{label}: {given!r} is not known", right=meant(given, words))
+        case "string_pattern_mismatch":
+            what = f"{label}: {str(details['input'])[:64]!r} cannot stand here"
+            return Complaint(
+                path=path, what=what, right=_PATTERNS.get(str(path[0]) if field not in _PATTERNS else field)
+            )
+        case "string_type":
+            given = type(details["input"]).__name__
+            right = "put it in quotes" if given in ("bool", "int", "float") else "write a text"
+            return Complaint(path=path, what=f"{label} must be text, not {given}", right=right)
+        case "value_error":
+            what, _, right = details["msg"].removeprefix("Value error, ").partition("; ")
+            return Complaint(path=path, what=f"{label}: {what}", right=right or _example(field))
+        case _:
+            message = details["msg"]
+            return Complaint(
+                path=path, what=f"{label}: {message[:1].lower()}{message[1:]}", right=_example(field)
+            )
+
+
+_EXAMPLES = {
+    "name": "for instance 'name: shop'",
+    "protocol": "write 'protocol: postgres'",
+    "upstream": "write 'upstream: postgresql://user@host:5432/database'",
+    "credential": "write 'credential: env:NAME' or 'credential: file:/path'",
+    "columns": "write 'columns: {public.customers.email: pii.email}'",
+    "rules": "write a list: '- {label: \"pii.*\", transform: redact}'",
+    "transform": "write 'transform: redact', or partial, null, generalise, pseudonym, format",
+    "kind": "redact, partial, null, generalise, pseudonym or format",
+    "groups": "write a list: 'groups: [dba]'",
+    "cedar": "write 'file: NAME.cedar'",
+    "resource": "name a registered resource: 'resource: shop'",
+}
+
+
+def _example(field: str) -> str | None:
+    return _EXAMPLES.get(field)
+
+
+def _fields(model: type[BaseModel], path: Path) -> set[str]:
+    """Return the fields that may stand at a path, and those one below: files may write them flat."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        inner = _model_in(field.annotation) if field is not None else None
+        if inner is None:
+            return set()
+        model = inner
+    names = set(model.model_fields)
+    for field in model.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names |= set(field.annotation.model_fields) - {"kind"}
+    return names
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, tuple, list):
+        return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
+    return None
