@@ -42,6 +42,20 @@ class OutputPlan(Value):
     """Labels of every column this output is derived from."""
     transform: Transform | None = None
     """Strictest transform of those labels; set exactly when ``labels`` is not empty."""
+    type: str | None = None
+    """``format_type`` output of the column this is, unchanged; ``None`` for an expression. COPY tells no
+    types."""
+
+
+class CopyOptions(Value):
+    """How ``COPY … TO STDOUT`` writes its rows, as the statement says. Each of the characters is one byte."""
+
+    format: Literal["text", "csv", "binary"] = "text"
+    delimiter: str = "\t"
+    null: str = "\\N"
+    quote: str = '"'
+    escape: str = '"'
+    header: bool = False
 
 
 class LabelledColumn(Value):
@@ -67,6 +81,8 @@ class StatementPlan(Value):
     """``None``: the statement returns no rows of relations (SHOW, EXPLAIN, utility); only detectors apply."""
     cell_text: bool = True
     """``False`` only where no cell can hold free text (a row count, for instance)."""
+    copy_options: CopyOptions | None = None
+    """Set exactly for ``COPY … TO STDOUT``."""
 
 
 class Plan(Value):
