@@ -228,6 +228,7 @@ class Desk:
             reason=held.reason,
             text=held.text,
             touched=held.touched,
+            trace=held.trace,
         )
         return [
             Proposal(event=asked, family=family(held.ingress, held.session, held.intercepted), sequence=0)
@@ -321,6 +322,7 @@ class _Shared(TypedDict):
     request: str
     operation: int
     digest: str
+    trace: str | None
 
 
 def _of(asked: ApprovalRequested) -> _Shared:
@@ -331,4 +333,5 @@ def _of(asked: ApprovalRequested) -> _Shared:
         "request": asked.request,
         "operation": asked.operation,
         "digest": asked.digest,
+        "trace": asked.trace,
     }
