@@ -40,8 +40,8 @@ _PATTERNS: dict[str, tuple[bytes, ...]] = {
         rb"gh[pousr]_[0-9A-Za-z]{36}", rb"github_pat_[0-9A-Za-z_]{22}", rb"glpat-[0-9A-Za-z_-]{20}",
         rb"xox[abeoprs]-[0-9A-Za-z-]{10}", rb"[rs]k_(?:live|test)_[0-9A-Za-z]{16}", rb"sk-[0-9A-Za-z_-]{20}",
         rb"AIza[0-9A-Za-z_-]{35}", rb"npm_[0-9A-Za-z]{36}", rb"hf_[0-9A-Za-z]{30}",
-        rb"dckr_pat_[0-9A-Za-z_-]{20}", rb"pypi-[0-9A-Za-z_-]{40}", rb"SG\.[0-9A-Za-z_-]{16}", rb"(?i)bearer
-        +[0-9A-Za-z._~+/-]{20}",
+        rb"dckr_pat_[0-9A-Za-z_-]{20}", rb"pypi-[0-9A-Za-z_-]{40}", rb"SG\.[0-9A-Za-z_-]{16}",
+        rb"(?i)bearer +[0-9A-Za-z._~+/-]{20}",
     ),
 }  # fmt: skip
 
