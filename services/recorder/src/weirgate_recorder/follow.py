@@ -90,14 +90,20 @@ class Follower:
         self._route = route
         self._alarm = alarm
         self._trouble = f"{route.stream}: read model away"
+        self._opened = False
         self._leading = False
         self._caught_up = False
         self._sequence = 0
 
-    @property
-    def ready(self) -> bool:
-        """Stored or storing, or standing by for another recorder that does."""
-        return self._trouble not in self._alarm.standing and (self._caught_up or not self._leading)
+    def problem(self) -> str | None:
+        """Say why this is not ready; standing by for a recorder that leads is."""
+        if self._trouble in self._alarm.standing:
+            return f"away, {self._route.stream} waits at {self._sequence}"
+        if not self._opened:
+            return "not connected yet"
+        if self._leading and not self._caught_up:
+            return f"catching up with {self._route.stream}, at {self._sequence}"
+        return None
 
     @property
     def leading(self) -> bool:
@@ -133,6 +139,7 @@ class Follower:
 
     async def _open(self) -> None:
         self._leading = await self._sink.open()
+        self._opened = True
 
     async def _follow(self) -> None:
         route = self._route
