@@ -1,0 +1,320 @@
+"""What is said of a rule that parses: that it does not fit the schema, can never fire, or names what is not there."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cedarpy import pst, validate_policies
+
+from weirgate_contracts.labels import DETECTOR_LABELS
+from weirgate_policy.entity import column_id, function_id, table_id
+from weirgate_policy.problem import Problem
+from weirgate_policy.rule import Rule, walk
+from weirgate_policy.source import RuleText, find_token, place_of
+from weirgate_policy.vocabulary import (
+    ACTIONS,
+    APPLIES,
+    ATTRIBUTES,
+    CONTEXT_VALUES,
+    ENTITY_TYPES,
+    SESSION_ACTIONS,
+    ancestry,
+    schema,
+)
+from weirgate_sql.model import Catalog
+
+_UNKNOWN_TYPE = re.compile(r"unrecognized entity type `([^`]+)`")
+_UNKNOWN_ACTION = re.compile(r'unrecognized action `Action::"([^`]*)"`')
+_NO_ACTION = "unable to find an applicable action"
+_UNGUARDED = re.compile(r"optional attribute `([^`]+)`(.*)")
+_NO_ATTRIBUTE = re.compile(r"attribute `([^`]+)`.* not found")
+_OF_A_RESOURCE = ("Resource", "Schema", "Table", "Column", "Function")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Names that exist; ``None`` where they are not known, and then nothing is said about them."""
+
+    resources: AbstractSet[str] | None = None
+    reviewers: AbstractSet[str] | None = None
+    labels: AbstractSet[str] | None = None
+    """Labels put on columns or named by masking rules; those of detectors need not be among them."""
+    catalogs: Mapping[str, Catalog] = field(default_factory=dict[str, Catalog])
+    """By resource. A table that is not in it may still be made, so that is a warning only."""
+
+
+def schema_problems(policy: str, text: str, rules: Sequence[RuleText]) -> list[Problem]:
+    """Say where rules do not fit the schema, in Cedar's words and with what would be right."""
+    problems: list[Problem] = []
+    named: set[int] = set()
+    for error in sorted(validate_policies(text, schema()).errors, key=lambda one: _NO_ACTION in one.error):
+        number = int(error.policy_id.removeprefix("policy") or 0)
+        message = error.error.removeprefix(f"for policy `{error.policy_id}`, ")
+        if _NO_ACTION in message and number in named:
+            continue  # Cedar says it of every rule with an unknown name in its head: once is enough
+        named.add(number)
+        offset, message, suggestion = _explain(message, rules[number])
+        problems.append(_problem(policy, text, offset, message, suggestion))
+    return problems
+
+
+def _explain(message: str, rule: RuleText) -> tuple[int, str, str | None]:
+    if found := _UNKNOWN_TYPE.search(message):
+        known = ", ".join(sorted(ENTITY_TYPES))
+        return (
+            find_token(rule, found[1]),
+            f"there is no entity type {found[1]}, so the rule can never fire",
+            _nearest(found[1], ENTITY_TYPES) or f"known are {known}",
+        )
+    if found := _UNKNOWN_ACTION.search(message):
+        return (
+            find_token(rule, f'"{found[1]}"'),
+            f'there is no Action::"{found[1]}", so the rule can never fire',
+            _nearest(found[1], ACTIONS) or "docs/policy.md lists the actions",
+        )
+    if _NO_ACTION in message:
+        return (
+            rule.start,
+            "no action is ever asked for such a principal and such a resource, so the rule can never fire",
+            "docs/policy.md lists what each action is asked on",
+        )
+    if found := _UNGUARDED.search(message):
+        return (
+            find_token(rule, ".", found[1]),
+            f"`{found[1]}` may be absent, and an absent attribute is an error that denies",
+            f"guard it: context has {found[1]} && context.{found[1]} …",
+        )
+    if found := _NO_ATTRIBUTE.search(message):
+        return (
+            find_token(rule, ".", found[1]),
+            message,
+            "name the action in the head of the rule, or guard it with has",
+        )
+    return rule.start, message, None
+
+
+def never_fires(rule: Rule, text: str, rule_text: RuleText) -> list[Problem]:
+    """Say that conditions can never hold, or that an entity id cannot be one."""
+    problems: list[Problem] = []
+    for clause in rule.tree.clauses:
+        value = _fold(clause.expr, rule)
+        if value is (not isinstance(clause, pst.When)):
+            word = "when" if isinstance(clause, pst.When) else "unless"
+            problems.append(
+                _problem(
+                    rule.policy,
+                    text,
+                    find_token(rule_text, word),
+                    f"this `{word}` is always {str(value).lower()}, so the rule can never fire",
+                    "remove the rule, or compare with a value that occurs",
+                )
+            )
+    for node in walk(rule.tree):
+        if isinstance(node, pst.EntityUid) and (wanted := _misshapen(str(node.type), node.id)):
+            problems.append(
+                _problem(
+                    rule.policy,
+                    text,
+                    find_token(rule_text, f'"{node.id}"'),
+                    f"{node} can be no {node.type}, so the rule can never fire",
+                    wanted,
+                )
+            )
+    if (trap := _only_the_table(rule)) is not None:
+        problems.append(
+            _problem(
+                rule.policy,
+                text,
+                find_token(rule_text, "resource", "=="),
+                f"`resource == {trap}` leaves out its columns",
+                f"write resource in {trap}",
+                "warning",
+            )
+        )
+    return problems
+
+
+def _misshapen(kind: str, name: str) -> str | None:
+    match kind:
+        case "Resource" if "/" in name:
+            return 'write Resource::"shop"'
+        case "Schema" if not re.fullmatch(r"[^/]+/.+", name):
+            return 'write Schema::"shop/public"'
+        case "Table" | "Function" if not re.fullmatch(r"[^/]+/.+", name):
+            return f'write {kind}::"shop/public.name"'
+        case "Column" if not re.fullmatch(r"[^/]+/.+\..+\..+", name, re.S):
+            return 'write Column::"shop/public.customers.email"'
+        case _:
+            return None
+
+
+def _only_the_table(rule: Rule) -> str | None:
+    match rule.tree.resource, rule.tree.action:
+        case pst.ScopeEq(entity=pst.EntityUid() as one), action if str(one.type) == "Table":
+            actions = action.entities if isinstance(action, pst.ActionIn) else ()
+            if isinstance(action, pst.ActionEq):
+                actions = (action.entity,)
+            reached = {
+                name for name in ACTIONS for wanted in actions if wanted.id in ancestry(name)
+            } or ACTIONS
+            return str(one) if any("Column" in APPLIES.get(name, ()) for name in reached) else None
+        case _:
+            return None
+
+
+def _fold(node: pst.Expr, rule: Rule) -> bool | None:
+    """Return what an expression always is; ``None`` where that depends on the operation."""
+    match node:
+        case pst.BoolLit(value=value):
+            return value
+        case pst.UnaryOp(op="not", arg=arg):
+            inner = _fold(arg, rule)
+            return None if inner is None else not inner
+        case pst.BinaryOp(op="and", left=left, right=right):
+            sides = (_fold(left, rule), _fold(right, rule))
+            return False if False in sides else (True if sides == (True, True) else None)
+        case pst.BinaryOp(op="or", left=left, right=right):
+            sides = (_fold(left, rule), _fold(right, rule))
+            return True if True in sides else (False if sides == (False, False) else None)
+        case pst.BinaryOp(op="eq", left=pst.GetAttr(base=pst.Var(name="context"), attr=name), right=right):
+            return _fold_equal(name, right)
+        case pst.BinaryOp(op="eq", left=left, right=pst.GetAttr(base=pst.Var(name="context"), attr=name)):
+            return _fold_equal(name, left)
+        case pst.HasAttr(base=pst.Var(name=variable), attrs=attrs):
+            return None if attrs[0] in _attributes(variable, rule) else False
+        case pst.Is(base=pst.Var(name=variable), entity_type=kind):
+            return None if str(kind) in _types(variable, rule) else False
+        case _:
+            return None
+
+
+def _fold_equal(name: str, value: pst.Expr) -> bool | None:
+    if isinstance(value, pst.StringLit) and name in CONTEXT_VALUES:
+        return None if value.value in CONTEXT_VALUES[name] else False
+    return None
+
+
+def _actions(rule: Rule) -> set[str]:
+    return {name for name, kinds in APPLIES.items() if kinds and _in_scope(rule, name)}
+
+
+def _in_scope(rule: Rule, action: str) -> bool:
+    match rule.tree.action:
+        case pst.ActionEq(entity=one):
+            return one.id == action
+        case pst.ActionIn(entities=several):
+            return any(one.id in ancestry(action) for one in several)
+        case pst.ScopeAny():
+            return True
+
+
+def _types(variable: str, rule: Rule) -> set[str]:
+    if variable == "principal":
+        return {"Agent"}
+    return {kind for name in _actions(rule) for kind in APPLIES[name]}
+
+
+def _attributes(variable: str, rule: Rule) -> set[str]:
+    if variable == "context":
+        kinds = {"Session" if name in SESSION_ACTIONS else "Statement" for name in _actions(rule)}
+    else:
+        kinds = _types(variable, rule)
+    return {name for kind in kinds for name in ATTRIBUTES[kind]}
+
+
+def unknown_names(rule: Rule, text: str, rule_text: RuleText, known: Known) -> list[Problem]:
+    """Say which names of a rule do not exist."""
+    problems: list[Problem] = []
+
+    def say(
+        word: str, message: str, suggestion: str | None, severity: Literal["error", "warning"] = "error"
+    ) -> None:
+        offset = find_token(rule_text, f'"{word}"')
+        problems.append(_problem(rule.policy, text, offset, message, suggestion, severity))
+
+    if known.reviewers is not None:
+        for group in rule.obligation.hold:
+            if group not in known.reviewers:
+                offset = find_token(rule_text, "@", "hold")
+                hint = (
+                    _nearest(group, known.reviewers) or f"publish a document: kind: reviewers, name: {group}"
+                )
+                problems.append(
+                    _problem(rule.policy, text, offset, f"there are no reviewers called {group}", hint)
+                )
+    labels = None if known.labels is None else known.labels | set(DETECTOR_LABELS)
+    for node in walk(rule.tree):
+        if not isinstance(node, pst.EntityUid):
+            continue
+        kind, name = str(node.type), node.id
+        if kind in _OF_A_RESOURCE and known.resources is not None:
+            resource = name.partition("/")[0]
+            if resource not in known.resources:
+                hint = _nearest(resource, known.resources) or "publish the resource first"
+                say(name, f"there is no resource {resource!r}, so the rule can never fire", hint)
+                continue
+        if kind == "Label" and labels is not None and not _label_known(name, labels):
+            hint = (
+                _nearest(name, _families(labels)) or "put the label on a column or into a masking rule first"
+            )
+            say(name, f"there is no label {name!r}, so the rule can never fire", hint)
+        catalog = known.catalogs.get(name.partition("/")[0])
+        if catalog is not None and (names := _names_of(kind, name.partition("/")[0], catalog)) is not None:
+            if name not in names and "/pg_catalog." not in name and "/information_schema." not in name:
+                say(name, f"{kind} {name} is not in the catalog at present", _nearest(name, names), "warning")
+    return problems
+
+
+def _names_of(kind: str, resource: str, catalog: Catalog) -> set[str] | None:
+    match kind:
+        case "Table":
+            return {table_id(resource, one.schema, one.name) for one in catalog.relations.values()}
+        case "Column":
+            return {
+                column_id(resource, one.schema, one.name, column.name)
+                for one in catalog.relations.values()
+                for column in one.columns
+            }
+        case "Function":
+            return {
+                function_id(resource, one.schema, one.name)
+                for all in catalog.functions.values()
+                for one in all
+            }
+        case _:
+            return None
+
+
+def _families(labels: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for label in labels:
+        parts = label.split(".")
+        found |= {".".join(parts[: length + 1]) for length in range(len(parts))}
+    return found
+
+
+def _label_known(name: str, labels: AbstractSet[str]) -> bool:
+    return name in labels or any(label.startswith(f"{name}.") for label in labels)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def _problem(
+    policy: str, text: str, offset: int, message: str, suggestion: str | None,
+    severity: Literal["error", "warning"] = "error",
+) -> Problem:  # fmt: skip
+    place = place_of(text, offset)
+    return Problem(
+        policy=policy,
+        line=place.line,
+        column=place.column,
+        message=message,
+        suggestion=suggestion,
+        severity=severity,
+    )

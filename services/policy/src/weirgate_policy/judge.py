@@ -1,0 +1,398 @@
+"""The judge: an intercepted operation in, a verdict out. No clock, no randomness, nothing read or written.
+
+A verdict is a function of the operation, the configuration at its revision, the catalog at its revision and, where
+the operation is asked again with an approval, that approval. What is remembered in between changes its cost only.
+
+Order of the reasons to refuse, the first counts: resource or catalog not known · text not readable · sideways ·
+opaque · forbidden or not permitted · a masked column that decides or is copied · an approval that does not hold.
+Only what passes all of them can be held, and only what is not held is allowed.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
+from weirgate_contracts.identity import Identity
+from weirgate_contracts.labels import DETECTOR_LABELS
+from weirgate_contracts.operation import (
+    STATEMENT_LIMIT_BYTES,
+    Definition,
+    Limits,
+    SessionContext,
+    Statement,
+    Touched,
+)
+from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_contracts.value import EventId
+from weirgate_policy import wording
+from weirgate_policy.memory import Lru
+from weirgate_policy.obligation import WINDOW_DEFAULT_S, Obligation, strictest
+from weirgate_policy.pair import NotUnderstood, Pair, pairs_of
+from weirgate_policy.ruling import Asking, ContextValue, Entity, Ruling
+from weirgate_policy.view import Ref
+from weirgate_policy.vocabulary import TRANSACTIONS
+from weirgate_sql.model import Catalog, Touch, Unreadable
+
+TEXT_LIMIT_BYTES = 16 * 1024
+"""Most of what a hold shows to the people who decide."""
+FINDINGS_LIMIT = 8192
+STATEMENTS_LIMIT = 10_000
+"""Statements of one operation that are judged; one with more is refused."""
+
+Judgement = OperationAllowed | OperationDenied | OperationHeld
+Reader = Callable[[str, Catalog, SessionContext], Sequence[Touch]]
+"""``weirgate_sql.touch.touch``: raises Unreadable."""
+
+_REFERS = re.compile(r"execute|fetch|move|close|deallocate|current|cursor|declare|prepare|discard", re.I)
+"""A text without any of these words can refer to no prepared statement and no cursor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """An approval that was read back from the log and found good for exactly this operation."""
+
+    request: EventId
+    groups: frozenset[str]
+    """Reviewers who agreed, as the request asked for."""
+    quorum: int
+
+    def covers(self, obligation: Obligation) -> bool:
+        """Say whether it is at least what the rules ask for now."""
+        return set(obligation.hold) <= self.groups and obligation.quorum <= self.quorum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found out about an operation's texts: the verdict without the names of one operation."""
+
+    refusal: Refusal | None = None
+    rules: tuple[str, ...] = ()
+    touched: tuple[Touched, ...] = ()
+    obligation: Obligation = Obligation()
+    unmask: tuple[str, ...] = ()
+    defines: tuple[Definition, ...] = ()
+    search_path_may_change: bool = False
+    catalog_may_change: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgingState:
+    """Everything beside the operation that a verdict on one resource depends on."""
+
+    revision: int
+    """Log sequence of the newest configuration event in it."""
+    read: Reader
+    asking: Asking | None = None
+    """Rules, catalog and labels; ``None``: see ``refusal``."""
+    labels: tuple[str, ...] = ()
+    """Every label ``unmask`` is answered for, sorted; see :func:`labels_of`."""
+    refusal: Refusal | None = None
+    """Why nothing can be judged on this resource at present."""
+    findings: Lru[tuple[object, ...], Finding] = field(default_factory=lambda: Lru(FINDINGS_LIMIT))
+
+
+def labels_of(*named: str) -> tuple[str, ...]:
+    """Return every label to answer ``unmask`` for: those named by configuration, and those of the detectors."""
+    return tuple(sorted({*named, *DETECTOR_LABELS}))
+
+
+def judge(
+    operation: OperationIntercepted, state: JudgingState, *, granted: Granted | None = None
+) -> Judgement:
+    """Give the verdict on one operation.
+
+    Args:
+        operation: As ingress published it.
+        state: Configuration and catalog of its resource.
+        granted: The approval it is asked again with, already checked against the log.
+
+    Returns:
+        The event, not yet stamped.
+    """
+    if state.refusal is not None or state.asking is None:
+        refusal = state.refusal or wording.catalog_missing(operation.resource)
+        return _denied(operation, state, Finding(refusal=refusal))
+    if state.asking.bundle.broken:
+        refusal = wording.broken_policies(len(state.asking.bundle.broken))
+        return _denied(operation, state, Finding(refusal=refusal))
+    key = _key(operation, state.asking)
+    finding = state.findings.get(key)
+    if finding is None:
+        finding = state.findings[key] = _Judging(operation, state, state.asking).finding()
+    if finding.refusal is not None:
+        return _denied(operation, state, finding)
+    if finding.obligation.hold and (granted is None or not granted.covers(finding.obligation)):
+        return _held(operation, state, finding)
+    return _allowed(operation, state, finding, granted)
+
+
+def deny(operation: OperationIntercepted, state: JudgingState | None, refusal: Refusal) -> OperationDenied:
+    """Return a refusal that no rule decided: an approval that does not hold, a judge that failed."""
+    return _denied(operation, state, Finding(refusal=refusal))
+
+
+def _key(operation: OperationIntercepted, asking: Asking) -> tuple[object, ...]:
+    """Return everything of an operation that can change what is found out about it."""
+    identity, context, uses = operation.identity, operation.context, asking.bundle.uses
+    refers = any(_REFERS.search(one.text) for one in operation.statements)
+    return (
+        identity.agent,
+        identity.groups,
+        identity.user if uses("user") else None,
+        identity.run if uses("run") else None,
+        identity.tool if uses("tool") else None,
+        operation.protocol,
+        context.database,
+        context.search_path,
+        context.transaction,
+        tuple(sorted(context.prepared.items())) if refers else (),
+        tuple(sorted(context.cursors.items())) if refers else (),
+        tuple((one.text, one.phase, one.simple) for one in operation.statements),
+    )
+
+
+class _Judging:
+    """The judging of one operation."""
+
+    def __init__(self, operation: OperationIntercepted, state: JudgingState, asking: Asking) -> None:
+        self.operation = operation
+        self.state = state
+        self.asking = asking
+        self.view = asking.view
+        self.words = wording.Words(one.text for one in operation.statements)
+        self.session = operation.context
+        self.path_known = True
+        self.rules: set[str] = set()
+        self.touched: list[Touched] = []
+        self.obligations: list[Obligation] = []
+        self.defines: list[Definition] = []
+        self.search_path_may_change = False
+        self.catalog_may_change = False
+        self.number = 0
+
+    def finding(self) -> Finding:
+        """Return the first reason to refuse, or everything an allowed or held verdict says."""
+        refusal = self._connect() or self._statements()
+        if refusal is not None:
+            return Finding(refusal=refusal, rules=refusal.rules, touched=tuple(self.touched))
+        return Finding(
+            rules=tuple(sorted(self.rules)),
+            touched=tuple(self.touched),
+            obligation=strictest(self.obligations),
+            unmask=self.unmask,
+            defines=tuple(self.defines),
+            search_path_may_change=self.search_path_may_change,
+            catalog_may_change=self.catalog_may_change,
+        )
+
+    def _connect(self) -> Refusal | None:
+        identity = self.operation.identity
+        base = base_context(self.operation)
+        asked = self.asking.ask(identity, [Pair("connect", Ref("Resource"))], base)
+        refusal = self._take(asked, holds=any(one.phase == "run" for one in self.operation.statements))
+        if refusal is not None:
+            return refusal
+        pairs = [Pair("unmask", Ref("Label", name=label)) for label in self.state.labels]
+        # A permit that asks for a person's word shows nothing in clear without it, and nobody is asked for a label.
+        self.unmask = tuple(
+            pair.ref.name
+            for pair, ruling in self.asking.ask(identity, pairs, base)
+            if ruling.permitted and not ruling.obligation.hold
+        )
+        return None
+
+    def _statements(self) -> Refusal | None:
+        for statement in self.operation.statements:
+            size = len(statement.text.encode())
+            if size > STATEMENT_LIMIT_BYTES:
+                return Refusal(
+                    code=RefusalCode.TOO_LARGE,
+                    reason=f"the statement has {size} bytes; at most {STATEMENT_LIMIT_BYTES} are judged.",
+                    hint="Send it in parts, or bind the values as parameters.",
+                )
+            try:
+                touches = self.state.read(statement.text, self.view.catalog, self.session)
+            except Unreadable as error:
+                return wording.unreadable(str(error))
+            if len(touches) + self.number > STATEMENTS_LIMIT:
+                return wording.not_understood(f"more than {STATEMENTS_LIMIT} statements in one operation")
+            for touch in touches:
+                refusal = self._statement(statement, touch)
+                if refusal is not None:
+                    return refusal
+        return None
+
+    def _statement(self, statement: Statement, touch: Touch) -> Refusal | None:
+        self.touched.append(
+            Touched(
+                verb=touch.verb,
+                reads=tuple(sorted(map(str, touch.reads))),
+                writes=tuple(sorted(map(str, touch.writes))),
+                capabilities=tuple(sorted(touch.capabilities)),
+            )
+        )
+        if not self.path_known and (touch.tables or touch.functions or touch.opaque):
+            return wording.path_unknown()
+        try:
+            pairs = pairs_of(touch, self.view)
+        except NotUnderstood as error:
+            return wording.not_understood(str(error))
+        context = base_context(self.operation) | {
+            "verb": touch.verb,
+            "phase": statement.phase,
+            "transaction": TRANSACTIONS[self.operation.context.transaction],
+            "statements": len(self.operation.statements),
+        }
+        asked = self.asking.ask(self.operation.identity, pairs, context)
+        # Nothing runs when a statement is only prepared, and rows of an open portal were asked about when it opened.
+        refusal = self._take(asked, holds=statement.phase == "run") or self._masked(touch)
+        if refusal is None:
+            self._remember(statement, touch)
+        return refusal
+
+    def _take(self, asked: Sequence[tuple[Pair, Ruling]], *, holds: bool) -> Refusal | None:
+        refused = [(pair, ruling) for pair, ruling in asked if not ruling.permitted]
+        if refused:
+            pair, ruling = min(refused, key=_gravity)
+            return wording.refused_pair(
+                pair, words=self.words, resource=self.view.name, rules=ruling.rules,
+                reasons=ruling.reasons, failed=ruling.failed,
+            )  # fmt: skip
+        for _, ruling in asked:
+            self.rules |= set(ruling.rules)
+            one = ruling.obligation
+            self.obligations.append(one if holds else Obligation(rows=one.rows, size_bytes=one.size_bytes))
+        return None
+
+    def _masked(self, touch: Touch) -> Refusal | None:
+        for columns, flows in ((touch.predicates, False), (touch.flows, True)):
+            for column in sorted(columns):
+                label = self.view.label(column)
+                if label is not None and label not in self.unmask:
+                    ref = Ref("Column", column.schema, column.table, column.column)
+                    return wording.masked_predicate(
+                        ref, label, flows=flows, words=self.words, resource=self.view.name
+                    )
+        return None
+
+    def _remember(self, statement: Statement, touch: Touch) -> None:
+        """Carry over what this statement changes for those after it, and tell ingress of it."""
+        if statement.phase == "prepare":
+            return
+        prepared, cursors = dict(self.session.prepared), dict(self.session.cursors)
+        for one in touch.defines:
+            kind = "prepared" if one.kind == "prepared" else "cursor"
+            self.defines.append(Definition(number=self.number, kind=kind, name=one.name, text=one.text))
+            names = prepared if kind == "prepared" else cursors
+            if one.text is not None:
+                names[one.name] = one.text
+            elif one.name == "*":
+                names.clear()
+            else:
+                names.pop(one.name, None)
+        if touch.defines:
+            self.session = self.session.model_copy(update={"prepared": prepared, "cursors": cursors})
+        self.number += 1
+        self.search_path_may_change |= touch.search_path_may_change
+        self.catalog_may_change |= touch.catalog_may_change
+        if touch.search_path is not None:
+            self.session = self.session.model_copy(update={"search_path": touch.search_path})
+            self.path_known = True
+        elif touch.search_path_may_change:
+            self.path_known = False
+
+
+def base_context(operation: OperationIntercepted) -> dict[str, ContextValue]:
+    """Return what rules can know of every operation. Facts the token does not state are left out."""
+    identity: Identity = operation.identity
+    found: dict[str, ContextValue] = {
+        "resource": operation.resource,
+        "protocol": operation.protocol,
+        "database": operation.context.database,
+    }
+    if identity.user is not None:
+        found["user"] = Entity("User", identity.user)
+    if identity.run is not None:
+        found["run"] = Entity("Run", identity.run)
+    if identity.tool is not None:
+        found["tool"] = identity.tool
+    return found
+
+
+def _gravity(one: tuple[Pair, Ruling]) -> tuple[bool, ...]:
+    """Sort what leads sideways before what is opaque before what is forbidden before what is not permitted."""
+    pair, ruling = one
+    return (
+        not pair.action.startswith("lateral."),
+        pair.action != "opaque",
+        not ruling.failed,
+        not ruling.rules,
+    )
+
+
+def _denied(operation: OperationIntercepted, state: JudgingState | None, finding: Finding) -> OperationDenied:
+    if finding.refusal is None:
+        raise ValueError("a denial without a refusal")
+    return OperationDenied(
+        ingress=operation.ingress, session=operation.session, operation=operation.operation,
+        intercepted=operation.id, digest=operation.digest,
+        policy_revision=state.revision if state else 0, catalog_revision=_catalog_revision(state),
+        rules=finding.refusal.rules, touched=finding.touched, refusal=finding.refusal,
+    )  # fmt: skip
+
+
+def _allowed(
+    operation: OperationIntercepted, state: JudgingState, finding: Finding, granted: Granted | None
+) -> OperationAllowed:
+    return OperationAllowed(
+        ingress=operation.ingress, session=operation.session, operation=operation.operation,
+        intercepted=operation.id, digest=operation.digest,
+        policy_revision=state.revision, catalog_revision=_catalog_revision(state),
+        rules=finding.rules, touched=finding.touched, unmask=finding.unmask, limits=_limits(finding),
+        defines=finding.defines, search_path_may_change=finding.search_path_may_change,
+        catalog_may_change=finding.catalog_may_change, request=granted.request if granted else None,
+    )  # fmt: skip
+
+
+def _held(operation: OperationIntercepted, state: JudgingState, finding: Finding) -> OperationHeld:
+    asked = finding.obligation
+    return OperationHeld(
+        ingress=operation.ingress, session=operation.session, operation=operation.operation,
+        intercepted=operation.id, digest=operation.digest,
+        policy_revision=state.revision, catalog_revision=_catalog_revision(state),
+        rules=finding.rules, touched=finding.touched,
+        resource=operation.resource, identity=operation.identity,
+        groups=asked.hold, quorum=asked.quorum, window_s=asked.window_s or WINDOW_DEFAULT_S,
+        reason="; ".join(asked.reasons) or f"a rule asks for the word of {', '.join(asked.hold)}",
+        text=shown(operation.statements),
+    )  # fmt: skip
+
+
+def _limits(finding: Finding) -> Limits:
+    return finding.obligation.limits
+
+
+def _catalog_revision(state: JudgingState | None) -> str:
+    return state.asking.view.catalog.revision if state is not None and state.asking is not None else ""
+
+
+def shown(statements: Sequence[Statement]) -> str:
+    """Return what would be done, for the people who decide: texts, and the values bound to them."""
+    parts: list[str] = []
+    for one in statements:
+        parts.append(one.text)
+        for number, value in enumerate(one.parameters, start=1):
+            if value.text is not None:
+                parts.append(f"-- ${number} = {value.text!r}")
+            elif value.base64 is not None:
+                parts.append(f"-- ${number} = base64 {value.base64}")
+            elif value.sha256 is not None:
+                parts.append(f"-- ${number}: {value.size_bytes} bytes, sha256 {value.sha256}")
+            else:
+                parts.append(f"-- ${number} = NULL")
+    text = "\n".join(parts).encode()
+    if len(text) <= TEXT_LIMIT_BYTES:
+        return text.decode()
+    note = f"\n-- cut: {len(text)} bytes in all"
+    return text[: TEXT_LIMIT_BYTES - len(note)].decode(errors="ignore") + note

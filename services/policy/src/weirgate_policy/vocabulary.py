@@ -1,0 +1,91 @@
+"""The actions and entity types rules can name, read from ``schema.cedar``, and the hierarchy of the actions.
+
+One source of truth: the schema text. Its ``action`` declarations are regular enough to be read here without a
+parser of Cedar's schema language, which ``cedarpy`` does not expose; a test compares the reading with the validator.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+
+from cedarpy import Schema
+
+SCHEMA_TEXT: str = files("weirgate_policy").joinpath("schema.cedar").read_text(encoding="utf-8")
+"""The schema, as published with the package and shown in docs/policy.md."""
+
+_PLAIN = re.sub(r"//[^\n]*", "", SCHEMA_TEXT)
+_ACTION = re.compile(r"\baction\s+(?P<names>[^;{]*?)(?:\s+in\s+\[(?P<parents>[^\]]*)\])?"
+                     r"(?:\s*appliesTo\s*\{(?P<applies>[^}]*)\})?\s*;", re.S)  # fmt: skip
+_ENTITY = re.compile(r"\bentity\s+(\w+)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip('"') for part in text.split(",") if part.strip())
+
+
+def _read() -> tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
+    applies: dict[str, frozenset[str]] = {}
+    parents: dict[str, tuple[str, ...]] = {}
+    for found in _ACTION.finditer(_PLAIN):
+        on = re.search(r"resource:\s*(\[[^\]]*\]|\w+)", found["applies"] or "")
+        for name in _names(found["names"]):
+            applies[name] = frozenset(_names(on[1].strip("[]"))) if on else frozenset()
+            parents[name] = _names(found["parents"] or "")
+    return applies, parents
+
+
+APPLIES: Mapping[str, frozenset[str]]
+"""Action to the entity types it is asked on; empty for a group of actions."""
+PARENTS: Mapping[str, tuple[str, ...]]
+"""Action to the groups it is directly in."""
+APPLIES, PARENTS = _read()
+
+ENTITY_TYPES: frozenset[str] = frozenset(_ENTITY.findall(_PLAIN))
+"""Every declared entity type."""
+ACTIONS: frozenset[str] = frozenset(APPLIES)
+"""Every action and group of actions."""
+
+
+@lru_cache(maxsize=256)
+def ancestry(action: str) -> tuple[str, ...]:
+    """Return the action and every group it is in, nearest first."""
+    found = [action]
+    for name in found:
+        found.extend(parent for parent in PARENTS.get(name, ()) if parent not in found)
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def schema() -> Schema:
+    """Return the parsed schema."""
+    return Schema.from_str(SCHEMA_TEXT)
+
+
+def known_or_other(action: str, family: str) -> str:
+    """Return the action where the schema has it, else the ``other`` of its family."""
+    return action if APPLIES.get(action) else f"{family}.other"
+
+
+_RECORD = re.compile(r"\b(?:entity|type)\s+(\w+)[^{;]*\{([^}]*)\}", re.S)
+
+ATTRIBUTES: Mapping[str, frozenset[str]] = {name: frozenset() for name in ENTITY_TYPES} | {
+    found[1]: frozenset(
+        part.split(":")[0].strip().rstrip("?") for part in found[2].split(",") if part.strip()
+    )
+    for found in _RECORD.finditer(_PLAIN)
+}
+"""Entity type, or kind of context (``Session``, ``Statement``), to its attributes."""
+
+SESSION_ACTIONS = frozenset({"connect", "unmask"})
+"""Actions asked once an operation, with a context that knows no statement; all others know one."""
+
+PHASES = ("prepare", "run", "fetch")
+TRANSACTIONS = {"I": "none", "T": "open", "E": "failed"}
+"""Transaction status as the protocol has it, to the word rules use."""
+CONTEXT_VALUES: Mapping[str, tuple[str, ...]] = {
+    "phase": PHASES,
+    "transaction": tuple(TRANSACTIONS.values()),
+    "protocol": ("postgres",),
+}
+"""Attributes of the context that have few values, all known."""

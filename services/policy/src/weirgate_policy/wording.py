@@ -1,0 +1,206 @@
+"""What an agent is told when the rules say no: what was refused, by which rule, and the next allowed step.
+
+An agent learns no name here that it did not write itself. ``select * from staff`` refused for a column says that a
+column is in the way and not which: else refusals were a catalog one could read by trying.
+"""
+
+import re
+from collections.abc import Iterable
+
+from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_policy.pair import Pair
+from weirgate_policy.view import Ref
+
+REASON_LIMIT = 1900
+_ASK = "Do without it, or ask the people who run this gateway for a rule that permits it."
+_HINTS = {
+    "connect": "Nothing can be done on this resource; ask the people who run this gateway for access.",
+    "select": "Name the columns you need instead of *, and leave out what is not permitted.",
+    "insert": "Reading may still be permitted; writing this needs a rule that permits it.",
+    "update": "Reading may still be permitted; writing this needs a rule that permits it.",
+    "delete": "Reading may still be permitted; deleting needs a rule that permits it.",
+    "truncate": "Reading may still be permitted; deleting needs a rule that permits it.",
+    "system.sensitive": "Use information_schema or pg_class and pg_attribute to learn about tables and columns.",
+}
+_LATERAL = {
+    "lateral.program": "runs a program on the upstream's host",
+    "lateral.file": "reads or writes files on the upstream's host",
+    "lateral.dynamic": "runs text that cannot be read beforehand",
+    "lateral.foreign": "reaches another database or host",
+    "lateral.extension": "loads code into the upstream",
+    "lateral.system": "changes the upstream's own configuration or catalogs",
+    "lateral.role": "changes who the session is",
+    "lateral.replication": "uses replication",
+    "lateral.largeobject": "uses large objects, which no rule can see into",
+    "lateral.function": "calls a function that leads out of the tables",
+}
+
+
+class Words:
+    """What the agent wrote, to tell which names it knows."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._text = "\n".join(texts).casefold()
+
+    def has(self, name: str) -> bool:
+        """Say whether a name stands in the text as a word of its own."""
+        return (
+            bool(name)
+            and re.search(rf"(?<![\w$]){re.escape(name.casefold())}(?![\w$])", self._text) is not None
+        )
+
+    def name(self, ref: Ref, resource: str) -> str:
+        """Return how to speak of something to the agent."""
+        match ref.kind:
+            case "Resource":
+                return f"resource {resource}"
+            case "Column":
+                table = _dotted(ref.schema, ref.name) if self.has(ref.name) else None
+                if table and self.has(ref.column):
+                    return f"{table}.{ref.column}"
+                return f"a column of {table}" if table else "a column behind this statement"
+            case "Table":
+                return (
+                    _dotted(ref.schema, ref.name)
+                    if self.has(ref.name)
+                    else "a relation behind this statement"
+                )
+            case "Function":
+                whole = _dotted(ref.schema, ref.name)
+                return f"{whole}()" if self.has(ref.name) else "a function behind this statement"
+            case _:
+                return ref.name
+
+
+def _dotted(schema: str, name: str) -> str:
+    return name if schema in ("", "pg_catalog") else f"{schema}.{name}"
+
+
+def refused_pair(
+    pair: Pair, *, words: Words, resource: str, rules: tuple[str, ...], reasons: tuple[str, ...], failed: bool
+) -> Refusal:
+    """Return the refusal for a question the rules answered with no."""
+    thing = words.name(pair.ref, resource)
+    if failed:
+        because = f"rule {', '.join(rules)} could not be evaluated, and that denies"
+    elif rules:
+        because = f"rule {', '.join(rules)} forbids it"
+    else:
+        because = "no rule permits it"
+    said = f" ({'; '.join(reasons)})" if reasons else ""
+    code, what, hint = (
+        RefusalCode.DENIED,
+        f"{pair.action} on {thing} is refused",
+        _HINTS.get(pair.action, _ASK),
+    )
+    if pair.action.startswith("lateral."):
+        code = RefusalCode.LATERAL
+        what = f"this statement {_LATERAL.get(pair.action, 'leads sideways')} ({pair.action}) and is refused"
+        hint = "Reach the rows you need with plain SELECT, INSERT, UPDATE or DELETE on tables."
+    elif pair.action == "opaque":
+        code = RefusalCode.OPAQUE
+        what = f"what {thing} touches cannot be seen, so it is refused"
+        hint = (
+            "Write out the query it stands for."
+            if pair.ref.kind == "Function"
+            else "Check the name and its schema; a relation made a moment ago may be tried again in a second."
+        )
+    return Refusal(code=code, reason=f"{what}: {because}{said}."[:REASON_LIMIT], rules=rules, hint=hint)
+
+
+def masked_predicate(ref: Ref, label: str, *, flows: bool, words: Words, resource: str) -> Refusal:
+    """Return the refusal for a masked column that decides which rows come back, or is written elsewhere."""
+    thing = words.name(ref, resource)
+    does = "would be copied in clear to another place" if flows else "decides which rows come back or how"
+    hint = (
+        "Select it (it comes masked) without storing it elsewhere."
+        if flows
+        else "Select it (it comes masked), and filter, join, group or order by a column that is not masked, such as a key."
+    )
+    return Refusal(
+        code=RefusalCode.MASKED_PREDICATE,
+        reason=f"{thing} is masked for you (label {label}) and {does}, which would give its values away.",
+        hint=hint,
+    )
+
+
+def unreadable(reason: str) -> Refusal:
+    """Return the refusal for a text that cannot be read."""
+    return Refusal(
+        code=RefusalCode.UNPARSABLE,
+        reason=f"the statement cannot be read: {reason}"[:REASON_LIMIT],
+        hint="Correct it, or say the same in simpler SQL, one statement at a time.",
+    )
+
+
+def not_understood(reason: str) -> Refusal:
+    """Return the refusal for a statement no rule can speak of."""
+    return Refusal(
+        code=RefusalCode.UNSUPPORTED,
+        reason=f"the statement cannot be judged: {reason}"[:REASON_LIMIT],
+        hint="Use another form of statement.",
+    )
+
+
+def path_unknown() -> Refusal:
+    """Return the refusal for a statement behind one that changes the search_path in a way nobody can foresee."""
+    return Refusal(
+        code=RefusalCode.OPAQUE,
+        reason="the search_path changes earlier in this operation in a way that cannot be foreseen, so names after it "
+        "cannot be resolved.",
+        hint="Send the statements after it as an operation of their own.",
+    )
+
+
+def broken_policies(count: int) -> Refusal:
+    """Return the refusal while the published policies cannot be judged with."""
+    return Refusal(
+        code=RefusalCode.DENIED,
+        reason=f"the published policies cannot be judged with ({count} problems), so nothing is allowed.",
+        hint="Nothing can be done from here; the people who run this gateway must publish policies that hold.",
+    )
+
+
+def resource_unknown(resource: str) -> Refusal:
+    """Return the refusal for a resource nobody has registered."""
+    return Refusal(
+        code=RefusalCode.RESOURCE_UNKNOWN,
+        reason=f"there is no resource {resource}.",
+        hint="Connect to a resource that is registered.",
+    )
+
+
+def catalog_missing(resource: str) -> Refusal:
+    """Return the refusal while the catalog of a resource is not known, or too old to be believed."""
+    return Refusal(
+        code=RefusalCode.UPSTREAM_UNAVAILABLE,
+        reason=f"the catalog of {resource} cannot be read at present, so nothing that touches it can be judged.",
+        hint="Try again in some seconds.",
+    )
+
+
+def judge_failed() -> Refusal:
+    """Return the refusal where judging itself failed."""
+    return Refusal(
+        code=RefusalCode.UNSUPPORTED,
+        reason="the statement could not be judged: the judge failed on it.",
+        hint="Say the same in simpler SQL; the people who run this gateway find the fault in its log.",
+    )
+
+
+def grant_refused(why: str) -> Refusal:
+    """Return the refusal for an approval that does not hold for this operation."""
+    return Refusal(
+        code=RefusalCode.HELD_REFUSED,
+        reason=f"the approval does not hold for this operation: {why}.",
+        hint="Send the statement again to ask for a new approval.",
+    )
+
+
+def overloaded() -> Refusal:
+    """Return the refusal while too many operations wait to be judged."""
+    return Refusal(
+        code=RefusalCode.VERDICT_TIMEOUT,
+        reason="too many operations wait to be judged.",
+        hint="Try again in a moment.",
+    )
