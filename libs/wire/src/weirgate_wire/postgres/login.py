@@ -31,6 +31,7 @@ from typing import Literal
 from weirgate_wire.postgres.error import PeerError, UsageError, decode_fields
 from weirgate_wire.postgres.frame import frame
 from weirgate_wire.postgres.scram import MECHANISM, MECHANISM_PLUS, ScramClient
+from weirgate_wire.postgres.startup import StartupMessage
 
 Method = Literal["none", "password", "md5", "scram-sha-256"]
 ALL_METHODS: frozenset[Method] = frozenset(("none", "password", "md5", "scram-sha-256"))
@@ -90,6 +91,8 @@ class LoginFailed:
     sqlstate: str
     message: str
     """As the upstream says it: for operators, not for agents."""
+    early: bool
+    """Before it asked for anything: it may let us in another way (with or without TLS, an older version)."""
 
 
 class UpstreamLogin:
@@ -107,6 +110,11 @@ class UpstreamLogin:
         self._secret = b""
         self._minor = terms.minor
         self.outcome: UpstreamReady | LoginFailed | None = None
+
+    @property
+    def slow(self) -> bool:
+        """Whether the next ``feed`` may run PBKDF2, milliseconds and up."""
+        return self._state == "scram-first"
 
     def start(self) -> bytes:
         """Return the start-up message."""
@@ -145,7 +153,9 @@ class UpstreamLogin:
                 return self._authentication(body)
             case 0x45:  # E
                 fields = decode_fields(body)
-                self.outcome = LoginFailed(sqlstate=fields.get("C", ""), message=fields.get("M", ""))
+                self.outcome = LoginFailed(
+                    sqlstate=fields.get("C", ""), message=fields.get("M", ""), early=self._state == "asked"
+                )
             case 0x4E:  # N
                 decode_fields(body)
             case 0x76:  # v
@@ -281,27 +291,10 @@ def encode_startup(terms: LoginTerms) -> bytes:
     pairs = {"user": terms.user, "database": terms.database}
     for name, value in terms.parameters.items():
         lower = name.lower()
-        # Replication is another protocol that no judge reads; PostgreSQL compares the name case-sensitively,
-        # we drop every spelling.
+        # Replication is another protocol that no judge reads; we drop every spelling of it.
         if lower not in ("user", "database", "replication") and not lower.startswith("_pq_."):
             pairs[name] = value
-    parts: list[bytes] = []
-    for name, value in pairs.items():
-        if not name or "\0" in name or "\0" in value:
-            raise UsageError("a start-up parameter is empty or holds NUL")
-        parts.append(name.encode() + b"\0" + value.encode() + b"\0")
-    body = _INT.pack(VERSION_MAJOR << 16 | terms.minor) + b"".join(parts) + b"\0"
-    return _INT.pack(len(body) + 4) + body
-
-
-def encode_ssl_request() -> bytes:
-    """Return SSLRequest. Source: manual, "Message Formats"."""
-    return _INT.pack(8) + _INT.pack(80877103)
-
-
-def encode_cancel_request(process_id: int, secret: bytes) -> bytes:
-    """Return CancelRequest, 3.0 or 3.2 (longer secret)."""
-    return _INT.pack(12 + len(secret)) + _INT.pack(80877102) + _INT.pack(process_id) + secret
+    return StartupMessage(version=VERSION_MAJOR << 16 | terms.minor, parameters=pairs).encode()
 
 
 def _password(body: bytes) -> bytes:
