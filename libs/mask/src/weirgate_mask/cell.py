@@ -7,10 +7,28 @@ from typing import assert_never
 from weirgate_mask import values
 from weirgate_mask.array import map_binary, map_text
 from weirgate_mask.kind import Kind
-from weirgate_mask.substitute import Substitute
+from weirgate_mask.substitute import Substitute, starred
+
+_NULL_FOR_PARTS = frozenset(("integer", "numeric", "float", "date", "timestamp", "uuid", "inet", "opaque"))
+"""Families that hold neither a placeholder nor stars."""
 
 CellMasker = Callable[[bytes], bytes | None]
 """Takes a cell that is not NULL, returns what stands in its place; ``None``: NULL. Raises nothing."""
+
+
+class Constant:
+    """Masks every cell alike, so that nobody needs to look at it."""
+
+    __slots__ = ("masked",)
+
+    def __init__(self, masked: bytes | None) -> None:
+        self.masked = masked
+
+    def __call__(self, cell: bytes) -> bytes | None:
+        return self.masked
+
+
+_NULL = Constant(None)
 
 
 def cell_masker(kind: Kind, binary: bool, substitute: Substitute) -> CellMasker:
@@ -20,6 +38,8 @@ def cell_masker(kind: Kind, binary: bool, substitute: Substitute) -> CellMasker:
     the value, never another type.
     """
     inner = _typed(kind, binary, substitute)
+    if isinstance(inner, Constant) or kind.family == "text":
+        return inner
 
     def mask(cell: bytes) -> bytes | None:
         try:
@@ -32,7 +52,9 @@ def cell_masker(kind: Kind, binary: bool, substitute: Substitute) -> CellMasker:
 
 def _typed(kind: Kind, binary: bool, to: Substitute) -> CellMasker:
     if to.transform.kind == "null":
-        return _null
+        return _NULL
+    if to.transform.kind in ("redact", "partial") and kind.family in _NULL_FOR_PARTS:
+        return _NULL
     match kind.family:
         case "text":
             return _text(to, padded=kind.variant)
@@ -103,18 +125,14 @@ def _typed(kind: Kind, binary: bool, to: Substitute) -> CellMasker:
         case "array":
             assert kind.element is not None
             if kind.element.family == "opaque":
-                return _null
+                return _NULL
             element = cell_masker(kind.element, binary, to)
             rewrite = map_binary if binary else map_text
             return lambda cell: rewrite(cell, element)
         case "opaque":
-            return _null
+            return _NULL
         case _:
             assert_never(kind.family)
-
-
-def _null(cell: bytes) -> bytes | None:
-    return None
 
 
 def _written(value: str | None) -> bytes | None:
@@ -122,10 +140,30 @@ def _written(value: str | None) -> bytes | None:
 
 
 def _text(to: Substitute, *, padded: bool) -> CellMasker:
+    if to.transform.kind == "redact":
+        return Constant(values.write_text(to.token))
+    if to.transform.kind == "partial":
+        return _starred(to.transform.keep_first, to.transform.keep_last, padded=padded)
     # character(n) comes padded with spaces that are no part of the value: without them it joins with text.
     if padded:
         return lambda cell: _written(to.text(values.read_text(cell).rstrip(" ")))
     return lambda cell: _written(to.text(values.read_text(cell)))
+
+
+def _starred(first: int, last: int, *, padded: bool) -> CellMasker:
+    """Star plain text without decoding it where a byte is a character."""
+
+    def star(cell: bytes) -> bytes:
+        if padded:
+            cell = cell.rstrip(b" ")
+        if not cell.isascii():
+            return values.write_text(starred(values.read_text(cell), first, last))
+        hidden = len(cell) - first - last
+        if hidden <= 0:
+            return b"*" * len(cell)
+        return cell[:first] + b"*" * hidden + cell[len(cell) - last :]
+
+    return star
 
 
 def _json(to: Substitute, binary: bool, *, versioned: bool) -> CellMasker:

@@ -78,6 +78,8 @@ class Content:
                 assert_never(kind.family)
 
     def _for(self, labels: tuple[str, ...]) -> Substitute:
+        if len(labels) == 1:
+            return self._substitutes[labels[0]]
         transform = strictest(self._substitutes[label].transform for label in labels)
         return next(one for one in map(self._substitutes.__getitem__, labels) if one.transform == transform)
 

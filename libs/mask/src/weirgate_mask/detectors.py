@@ -53,6 +53,10 @@ HITS_LIMIT = 1 << 18
 """Hits of one scan that are kept: somebody may fill a block with digits to fill our memory."""
 
 
+SHORTEST_BYTES = 6
+"""Nothing shorter is ever found: ``a@b.cd``."""
+
+
 class DetectorsUnusable(RuntimeError):
     """Hyperscan does not work on this machine. There is no slower engine to fall back to."""
 
@@ -60,7 +64,7 @@ class DetectorsUnusable(RuntimeError):
 class Detectors:
     """The detectors of some labels, compiled."""
 
-    __slots__ = ("_database", "_ends", "_heard", "labels")
+    __slots__ = ("_database", "_ends", "_heard", "_label_of", "labels")
 
     def __init__(self, labels: Iterable[str]) -> None:
         """Compile the patterns of these labels.
@@ -73,6 +77,7 @@ class Detectors:
         if set(self.labels) != set(labels):
             raise KeyError(f"no detector for {sorted(set(labels) - set(self.labels))}")
         patterns = [pattern for label in self.labels for pattern in _PATTERNS[label]] + [_ESCAPED]
+        self._label_of = [label for label in self.labels for _ in _PATTERNS[label]] + [""]
         # DOTALL, because a newline is a byte like any other between two halves of a secret.
         flags = [hyperscan.HS_FLAG_DOTALL] * len(patterns)
         try:
@@ -108,6 +113,20 @@ class Detectors:
             raise DetectorsUnusable(f"the scan failed: {error}") from error
         return ends
 
+    def _within(self, text: bytes) -> tuple[str, ...]:
+        """Return the labels that may be found in a text: those whose patterns hit in it."""
+        hit: set[int] = set()
+
+        def hear(pattern: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+            hit.add(pattern)
+
+        try:
+            self._database.scan(text, match_event_handler=hear)
+        except hyperscan.error as error:
+            raise DetectorsUnusable(f"the scan failed: {error}") from error
+        wanted = {self._label_of[pattern] for pattern in hit}
+        return tuple(label for label in self.labels if label in wanted)
+
     def find(self, text: bytes) -> list[tuple[int, int, tuple[str, ...]]]:
         """Find what the detectors look for in one text.
 
@@ -115,7 +134,9 @@ class Detectors:
             (start, end, labels) from left to right; finds that overlap are joined, and then have several
             labels.
         """
-        spans = [(*span, label) for label in self.labels for span in RECOGNISERS[label](text)]
+        if len(text) < SHORTEST_BYTES:
+            return []
+        spans = [(*span, label) for label in self._within(text) for span in RECOGNISERS[label](text)]
         spans.sort()
         joined: list[tuple[int, int, tuple[str, ...]]] = []
         for start, end, label in spans:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from weirgate_mask.cell import CellMasker
+from weirgate_mask.cell import CellMasker, Constant
 from weirgate_mask.detectors import Detectors
 from weirgate_mask.kind import Kind
 from weirgate_wire.error import PeerError
@@ -30,11 +30,14 @@ Index = NDArray[np.int64]
 class Memo(dict[bytes, bytes]):
     """Cells with their length header, to the masked ones; bounded."""
 
-    __slots__ = ("_mask",)
+    __slots__ = ("_limit_bytes", "_mask", "asked")
 
     def __init__(self, mask: CellMasker) -> None:
         super().__init__()
         self._mask = mask
+        self._limit_bytes = _MEMO_ENTRY_BYTES
+        self.asked = 0
+        """Cells that were looked up so far."""
 
     def __missing__(self, cell: bytes) -> bytes:
         if cell == _NULL:
@@ -42,9 +45,13 @@ class Memo(dict[bytes, bytes]):
         else:
             masked = self._mask(cell[4:])
             made = _NULL if masked is None else _SIZE.pack(len(masked)) + masked
-        if len(cell) <= _MEMO_ENTRY_BYTES:
+        if len(cell) <= self._limit_bytes:
             if len(self) >= _MEMO_ENTRIES:
                 self.clear()
+                if self.asked < 2 * _MEMO_ENTRIES:
+                    # Hardly a value comes twice: remembering costs more than it saves.
+                    self._limit_bytes = 0
+                self.asked = 0
             self[cell] = made
         return made
 
@@ -116,7 +123,7 @@ class RowMasker:
         self.cells_masked = 0
         """Cells that were replaced so far."""
         self._columns = len(kinds)
-        self._whole = [(column, Memo(whole[column])) for column in sorted(whole)]
+        self._whole = [(column, _remembered(whole[column])) for column in sorted(whole)]
         self._found = {column: Memo(found[column]) for column in sorted(found)}
         self._detectors = detectors
         self._scanned: list[int] = []
@@ -146,7 +153,11 @@ class RowMasker:
         every = np.arange(rows, dtype=np.int64)
         for column, memo in self._whole:
             first, last = grid.heads[column], grid.cell_ends(column)
-            made += _looked_up(block, first, last, memo)
+            made += (
+                _alike(grid.sizes[column], memo)
+                if isinstance(memo, bytes)
+                else _looked_up(block, first, last, memo)
+            )
             heads.append(first)
             ends.append(last)
             owners.append(every)
@@ -195,7 +206,24 @@ class RowMasker:
         return hits
 
 
+def _remembered(mask: CellMasker) -> Memo | bytes:
+    if isinstance(mask, Constant):
+        return _framed(mask.masked)
+    return Memo(mask)
+
+
+def _framed(masked: bytes | None) -> bytes:
+    return _NULL if masked is None else _SIZE.pack(len(masked)) + masked
+
+
+def _alike(sizes: Index, made: bytes) -> list[bytes]:
+    if (sizes >= 0).all():
+        return [made] * len(sizes)
+    return [made if size >= 0 else _NULL for size in sizes.tolist()]
+
+
 def _looked_up(block: bytes, first: Index, last: Index, memo: Memo) -> list[bytes]:
+    memo.asked += len(first)
     return [memo[block[start:end]] for start, end in zip(first.tolist(), last.tolist(), strict=True)]
 
 

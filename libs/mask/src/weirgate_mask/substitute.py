@@ -66,7 +66,7 @@ class Substitute:
             case "null":
                 return None
             case "partial":
-                return _starred(value, transform.keep_first, transform.keep_last)
+                return starred(value, transform.keep_first, transform.keep_last)
             case "generalise":
                 return self._coarse_text(value)
             case "pseudonym":
@@ -226,7 +226,8 @@ class Substitute:
                 return None
 
 
-def _starred(value: str, first: int, last: int) -> str:
+def starred(value: str, first: int, last: int) -> str:
+    """Star all but the first and last characters of a text."""
     # A value no longer than what is kept would stand there whole.
     if len(value) <= first + last:
         return "*" * len(value)

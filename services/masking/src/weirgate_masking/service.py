@@ -1,0 +1,181 @@
+"""The masking service: hears intercepted operations, answers each with a plan, and keeps no state of a
+session.
+
+Whatever goes wrong while a plan is made, the answer is a plan that says it is impossible: ingress then
+refuses at once instead of waiting for its deadline. Only bytes that name no operation are left unanswered.
+"""
+
+import asyncio
+import json
+import re
+from collections import OrderedDict
+from typing import Any
+
+from pydantic import ValidationError
+from weirgate_sql.lineage import outputs
+from weirgate_sql.touch import touch
+
+from weirgate_bus.port import Delivery, Stored, Subscription
+from weirgate_chassis import clock, log
+from weirgate_chassis.config import ConfigFeed
+from weirgate_chassis.ids import new_id
+from weirgate_chassis.service import Host, Service
+from weirgate_contracts.events import OperationIntercepted, OperationPlanned
+from weirgate_contracts.masking import Plan
+from weirgate_contracts.subjects import INTERCEPTED
+from weirgate_masking.planner import PlanningState, plan, state_of
+from weirgate_masking.settings import MaskingSettings
+from weirgate_sql.model import Catalog
+
+_REFERS = re.compile(
+    r"execute|fetch|move|close|deallocate|current|cursor|declare|prepare|discard", re.IGNORECASE
+)
+"""A text without any of these words can refer to no prepared statement and no cursor."""
+_FAILED = "the plan could not be made"
+
+
+class MaskingService(Service[MaskingSettings]):
+    """Answers ``operation.intercepted`` with ``operation.planned``."""
+
+    name = "masking"
+
+    def __init__(self, settings: MaskingSettings, host: Host) -> None:
+        super().__init__(settings, host)
+        self.desk = PlanningDesk(ConfigFeed(host.bus), settings.plan_cache_entries)
+        self._hearing: Subscription | None = None
+
+    async def start(self) -> None:
+        """Read the configuration, then hear operations."""
+        self.desk.feed.on_change(self.desk.forget)
+        await self.desk.feed.start()
+        self.host.health.check("config", self.desk.feed.problem)
+        self._hearing = await self.host.bus.subscribe(INTERCEPTED, self.hear, queue="masking")
+
+    async def stop(self) -> None:
+        """Hear no more; what is queued is still sent when the bus closes."""
+        if self._hearing is not None:
+            await self._hearing.stop()
+        await self.desk.feed.stop()
+
+    def hear(self, delivery: Delivery) -> None:
+        """Answer one operation."""
+        answer = self.desk.answer(delivery.body)
+        if answer is not None:
+            published = self.host.bus.publish(answer.subject, answer.encoded(), id=answer.id)
+            published.add_done_callback(_published)
+
+
+def _published(done: "asyncio.Future[Stored]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        # Ingress hears nothing and refuses at its deadline.
+        log.error("plan not stored", reason=log.describe(error))
+
+
+class PlanningDesk:
+    """Makes the answers, and remembers plans."""
+
+    def __init__(self, feed: ConfigFeed, entries: int) -> None:
+        self.feed = feed
+        self._limit = entries
+        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self._states: dict[str, PlanningState] = {}
+        self._catalogs: dict[str, tuple[str, Catalog]] = {}
+
+    def forget(self) -> None:
+        """Forget what was made under another configuration or catalog."""
+        self._plans.clear()
+        self._states.clear()
+
+    def answer(self, body: bytes) -> OperationPlanned | None:
+        """Return the stamped answer to an intercepted event; ``None`` where the bytes name no operation."""
+        try:
+            operation = OperationIntercepted.model_validate_json(body)
+        except ValidationError:
+            return _unreadable(body)
+        try:
+            problem = self.feed.problem()
+            found = Plan(statements=(), impossible=problem) if problem else self._plan(operation)
+        except Exception as error:  # noqa: BLE001  (the outermost: whatever it is, the operation is refused)
+            log.error("plan failed", reason=log.describe(error))
+            found = Plan(statements=(), impossible=_FAILED)
+        catalog = self.feed.catalogs.get(operation.resource)
+        # Built of values that were validated already: validating them again costs more than all the rest.
+        return OperationPlanned.model_construct(
+            id=new_id(),
+            at=clock.now(),
+            trace=operation.trace,
+            ingress=operation.ingress,
+            session=operation.session,
+            operation=operation.operation,
+            intercepted=operation.id,
+            digest=operation.digest,
+            masking_revision=self.feed.revision,
+            catalog_revision=catalog.revision if catalog else "",
+            plan=found,
+        )
+
+    def _plan(self, operation: OperationIntercepted) -> Plan:
+        context = operation.context
+        refers = any(_REFERS.search(one.text) for one in operation.statements)
+        key = (
+            operation.resource,
+            operation.identity.groups,
+            context.database,
+            context.search_path,
+            tuple(sorted(context.prepared.items())) if refers else (),
+            tuple(sorted(context.cursors.items())) if refers else (),
+            tuple((one.text, one.phase) for one in operation.statements),
+        )
+        known = self._plans.get(key)
+        if known is not None:
+            self._plans.move_to_end(key)
+            return known
+        made = plan(operation, self._state(operation.resource))
+        self._plans[key] = made
+        if len(self._plans) > self._limit:
+            self._plans.popitem(last=False)
+        return made
+
+    def _state(self, resource: str) -> PlanningState:
+        known = self._states.get(resource)
+        if known is None:
+            known = self._states[resource] = state_of(
+                columns=self.feed.labels.get(resource, {}),
+                rules=self.feed.masking,
+                catalog=self._catalog(resource),
+                lineage=outputs,
+                touch=touch,
+            )
+        return known
+
+    def _catalog(self, resource: str) -> Catalog | None:
+        observed = self.feed.catalogs.get(resource)
+        if observed is None:
+            return None
+        known = self._catalogs.get(resource)
+        if known is None or known[0] != observed.revision:
+            catalog = Catalog.from_dict(observed.catalog)
+            if catalog.revision != observed.revision:
+                raise ValueError("a catalog is not what its revision says")
+            known = self._catalogs[resource] = (observed.revision, catalog)
+        return known[1]
+
+
+def _unreadable(body: bytes) -> OperationPlanned | None:
+    """Refuse an event this release cannot read, if it names its operation."""
+    try:
+        event: Any = json.loads(body)
+        answer = OperationPlanned(
+            ingress=event["ingress"],
+            session=event["session"],
+            operation=event["operation"],
+            intercepted=event["id"],
+            digest=event["digest"],
+            masking_revision=0,
+            catalog_revision="",
+            plan=Plan(statements=(), impossible="the operation is of a kind this release cannot read"),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("event cannot be read", reason=type(error).__name__)
+        return None
+    return answer.stamped(id=new_id(), at=clock.now())
