@@ -19,7 +19,9 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from pydantic import ValidationError
+
 from weirgate_bus.port import Bus, BusError, Delivery, Subscription
+from weirgate_chassis import log
 from weirgate_contracts.config import (
     LabelsDocument,
     MaskingDocument,
@@ -30,8 +32,6 @@ from weirgate_contracts.config import (
 from weirgate_contracts.events import CatalogObserved, ConfigPublished, Undecodable, decode
 from weirgate_contracts.masking import MaskingRule
 from weirgate_contracts.subjects import AUDIT_STREAM, STORED_PREFIX
-
-from weirgate_chassis import log
 
 CONFIG_SUBJECTS = "audit.config.>"
 CATALOG_SUBJECTS = "audit.catalog.>"
@@ -200,8 +200,9 @@ class ConfigFeed:
         self._fresh = False
         self._again = True
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._read_again(), name="config read
-            again")
+            self._reading = asyncio.get_running_loop().create_task(
+                self._read_again(), name="config read again"
+            )
 
     async def _read_again(self) -> None:
         attempt = 0
@@ -223,8 +224,10 @@ class ConfigFeed:
             callback()
 
     def _rebuild(self) -> None:
-        documents = [entry.document for _, entry in sorted(self._entries.items()) if entry.document is not
-        None] self._resources = _by_name(each for each in documents if isinstance(each, ResourceDocument))
+        documents = [
+            entry.document for _, entry in sorted(self._entries.items()) if entry.document is not None
+        ]
+        self._resources = _by_name(each for each in documents if isinstance(each, ResourceDocument))
         self._policies = _by_name(each for each in documents if isinstance(each, PolicyDocument))
         self._reviewers = _by_name(each for each in documents if isinstance(each, ReviewersDocument))
         self._catalogs = MappingProxyType(
@@ -235,8 +238,12 @@ class ConfigFeed:
             rule for each in documents if isinstance(each, MaskingDocument) for rule in each.rules
         )
         self._revision = max(
-            (entry.sequence for subject, entry in self._entries.items() if
-            subject.startswith("audit.config.")), default=0,
+            (
+                entry.sequence
+                for subject, entry in self._entries.items()
+                if subject.startswith("audit.config.")
+            ),
+            default=0,
         )
 
 

@@ -38,15 +38,15 @@ import signal
 import sys
 import traceback
 from abc import ABC
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 import uvloop
+
 from weirgate_bus.jetstream import JetStreamBus
 from weirgate_bus.port import Bus
-
 from weirgate_chassis import log
 from weirgate_chassis.health import Health, HealthEndpoint
 from weirgate_chassis.metric import Metrics
@@ -102,14 +102,14 @@ class Service(ABC, Generic[S]):
         self.settings = settings
         self.host = host
 
-    async def start(self) -> None:  # noqa: B027  (a service with nothing to prepare need not say so)
+    async def start(self) -> None:
         """Get ready: load, subscribe, listen. The service is ready once this returns."""
 
     async def run(self) -> None:
         """Work until cancelled. Returning early counts as a failure; by default it waits for ever."""
         await asyncio.get_running_loop().create_future()
 
-    async def stop(self) -> None:  # noqa: B027  (a service with nothing to hand over need not say so)
+    async def stop(self) -> None:
         """Stop gracefully: take nothing new, finish or hand over what is open. Tasks still run meanwhile."""
 
 
@@ -141,8 +141,7 @@ def run(service: Callable[[S, Host], Service[S]], settings: type[S] | S) -> NoRe
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(live(service, given))
-    except BaseException as error:  # noqa: BLE001  (the outermost: whatever it is, the process ends with
-    status 1)
+    except BaseException as error:  # noqa: BLE001  (the outermost: whatever it is, the process ends with 1)
         log.error("failed", reason=log.describe(error), where=_where(error))
         status = FAILED
     else:
@@ -186,8 +185,10 @@ async def live(service: Callable[[S, Host], Service[S]], settings: S, *, bus: Bu
 
 async def _connect(name: str, settings: ServiceSettings) -> Bus:
     async with asyncio.timeout(settings.start_deadline_s):
-        bus = await JetStreamBus.connect(settings.nats_url, settings.nats_nkey_file,
-        f"{name}-{settings.name}") await bus.self_check()
+        bus = await JetStreamBus.connect(
+            settings.nats_url, settings.nats_nkey_file, f"{name}-{settings.name}"
+        )
+        await bus.self_check()
     return bus
 
 
@@ -215,12 +216,10 @@ async def _conduct(made: Service[S], host: Host, tasks: asyncio.TaskGroup, setti
 
 async def _start(made: Service[S], deadline_s: float) -> None:
     try:
-        async with asyncio.timeout(deadline_s) as deadline:
+        async with asyncio.timeout(deadline_s):
             await made.start()
-    except TimeoutError:
-        if deadline.expired():
-            raise ServiceFailed("the start took longer than its deadline") from None
-        raise
+    except TimeoutError as error:
+        raise ServiceFailed("the start took longer than its deadline") from error
 
 
 async def _work(made: Service[S]) -> NoReturn:
@@ -229,7 +228,7 @@ async def _work(made: Service[S]) -> NoReturn:
 
 
 @contextmanager
-def _signals(host: Host) -> Iterator[None]:
+def _signals(host: Host) -> Generator[None, None, None]:
     """The first signal asks for a graceful stop, the second ends the process at once."""
     loop = asyncio.get_running_loop()
 
