@@ -1,0 +1,148 @@
+"""`weirgate up` and `weirgate down`."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from weirgate_embedded import postgres
+from weirgate_embedded.layout import DEFAULT_PORT_BASE, Layout, UpRefused
+from weirgate_embedded.up import Gateway, obey_signals
+
+_DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="WEIRGATE_DATA_DIR", help="Where the gateway keeps everything it has."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root application."""
+    app.command("up")(up)
+    app.command("down")(down)
+    demo = typer.Typer(no_args_is_help=True, help="The demo shop: addresses to connect to.")
+    demo.command("url")(url)
+    app.add_typer(demo, name="demo")
+
+
+def up(
+    data_dir: _DataDir = Path(".weirgate"),
+    demo: Annotated[bool, typer.Option("--demo", help="Bring a demo shop, starter rules and tokens.")] = False,
+    port_base: Annotated[
+        int, typer.Option(envvar="WEIRGATE_PORT_BASE", min=1024, max=65000, help="First of the ports it listens on.")
+    ] = DEFAULT_PORT_BASE,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="SERVICE:WEIRGATE_NAME=VALUE for one service, or upstream:NAME=VALUE."),
+    ] = None,
+) -> None:
+    """Run a whole gateway on this machine: NATS, PostgreSQL and every service, a process each.
+
+    It stays in the foreground and restarts what dies. Ctrl-C or SIGTERM stops all of it; the data stays in
+    --data-dir, and the next start goes on from there. All addresses stand in DATA_DIR/endpoints.json once it is ready.
+    """
+    settings: dict[str, str] = {}
+    upstream: dict[str, str] = {}
+    for item in setting or []:
+        name, equals, value = item.partition("=")
+        if not equals or ":" not in name:
+            print(f"--set {item}: write SERVICE:WEIRGATE_NAME=VALUE", file=sys.stderr)
+            raise typer.Exit(2)
+        if name.startswith("upstream:"):
+            upstream[name.removeprefix("upstream:")] = value
+        else:
+            settings[name] = value
+    layout = Layout(directory=data_dir.absolute(), port_base=port_base)
+    gateway = Gateway(layout, demo, environment=settings, upstream_settings=upstream)
+    obey_signals(gateway)
+    try:
+        gateway.run(ready=_tell)
+    except UpRefused as error:
+        print(f"weirgate up: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def down(
+    data_dir: _DataDir = Path(".weirgate"),
+    purge: Annotated[bool, typer.Option(help="Also delete the data directory, the log included.")] = False,
+) -> None:
+    """Stop the gateway that runs on a data directory."""
+    directory = data_dir.absolute()
+    try:
+        pid = int((directory / "lock").read_text())
+    except (FileNotFoundError, ValueError):
+        pid = 0
+    if pid and psutil.pid_exists(pid):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while psutil.pid_exists(pid) and (directory / "lock").exists():
+            if time.monotonic() > deadline:
+                print(f"weirgate down: pid {pid} has not stopped within 60 s", file=sys.stderr)
+                raise typer.Exit(1)
+            time.sleep(0.1)
+        print("stopped", file=sys.stderr)
+    else:
+        print(f"no gateway is running on {directory}", file=sys.stderr)
+    if purge:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def url(
+    agent: Annotated[str, typer.Argument(help="reader, analyst, writer or admin-bot.")],
+    data_dir: _DataDir = Path(".weirgate"),
+) -> None:
+    """Print the address (with a token) by which one of the demo's agents reaches the shop."""
+    try:
+        where = json.loads((data_dir / "endpoints.json").read_text())
+    except FileNotFoundError as error:
+        print(f"no gateway is running on {data_dir}; start it with `weirgate up --demo`", file=sys.stderr)
+        raise typer.Exit(1) from error
+    tokens: dict[str, str] = where["demo"].get("tokens", {})
+    if agent not in tokens:
+        print(f"the demo has no agent {agent!r}; it has {', '.join(tokens) or 'none'}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"postgresql://{agent}:{tokens[agent]}@{where['postgres']['host']}:{where['postgres']['port']}/shop")
+
+
+def _tell(gateway: Gateway) -> None:
+    """Print lines to paste."""
+    if not gateway.with_demo:
+        print(f"ready; addresses in {gateway.layout.endpoints}", file=sys.stderr, flush=True)
+        return
+    psql = shutil.which("psql") or str(postgres.wheel_bin() / "psql")
+    here = gateway.layout.directory
+    weirgate = Path(sys.argv[0]).absolute()
+
+    def line(agent: str, sql: str) -> str:
+        return f'  {psql} "$({weirgate} demo url {agent} --data-dir {here})" -c "{sql}"'
+
+    print(
+        "\n".join(
+            [
+                "",
+                "Paste in another terminal. An analyst sees personal data masked:",
+                line("analyst", "select name, email, phone, card from customers order by id limit 5"),
+                "A masked column may not decide which rows come back:",
+                line("analyst", "select name from customers where email = 'quinn.patel1@example.com'"),
+                "A writer's UPDATE waits for a person (grant it in a third terminal):",
+                line("writer", "update orders set status = 'returned' where id = 7"),
+                f"  {weirgate} approvals list --data-dir {here}",
+                f"  {weirgate} approvals grant --data-dir {here} REQUEST",
+                "Nothing leads sideways:",
+                line("reader", "copy (select 1) to program 'id'"),
+                "What happened, and the proof that nothing was changed since:",
+                f"  {weirgate} sessions list --data-dir {here}",
+                f"  {weirgate} log verify --data-dir {here}",
+                "",
+                "Ctrl-C stops all of it.",
+            ]
+        ),
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,113 @@
+"""The demo upstream `shop`: seeded once, registered, with the starter rules and one token an agent."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from weirgate_embedded.layout import Layout, UpRefused
+from weirgate_embedded.postgres import Postgres
+
+AGENTS: dict[str, tuple[str, ...]] = {
+    "reader": ("readers",),
+    "analyst": ("analysts",),
+    "writer": ("writers",),
+    "admin-bot": ("unrestricted",),
+}
+TOKEN_TTL_S = 12 * 3600
+
+
+def seed(server: Postgres, layout: Layout, say: Callable[[str], None]) -> None:
+    """Fill the demo upstream, once. A seed that was cut short is begun again."""
+    done = server.psql("select count(*) from pg_database where datname = 'shop_seeded'").strip()
+    if done == "1":
+        return
+    began = time.monotonic()
+    server.psql("drop database if exists shop")
+    server.psql("drop role if exists shop_app")
+    server.psql("drop role if exists shop_catalog")
+    secrets = (
+        f"\\set app_password {layout.secret('shop.password')}\n"
+        f"\\set catalog_password {layout.secret('shop-catalog.password')}\n"
+    )
+    server.psql(secrets + (files(__package__) / "shop.sql").read_text())
+    # A marker nobody needs privileges to see and no half-done seed leaves behind.
+    server.psql("create database shop_seeded with allow_connections false")
+    say(f"demo shop seeded in {time.monotonic() - began:.1f} s")
+
+
+def documents(layout: Layout) -> Path:
+    """Write what registers the shop, and return the directory with it and the starter rules."""
+    directory = layout.directory / "demo"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    port = layout.port("upstream")
+    (directory / "resource.yaml").write_text(
+        "kind: resource\n"
+        "name: shop\n"
+        "protocol: postgres\n"
+        f"upstream: postgresql://shop_app@127.0.0.1:{port}/shop?sslmode=disable\n"
+        f"credential: file:{layout.secrets / 'shop.password'}\n"
+        f"catalog: postgresql://shop_catalog@127.0.0.1:{port}/shop?sslmode=disable\n"
+        f"catalog_credential: file:{layout.secrets / 'shop-catalog.password'}\n"
+    )
+    return directory
+
+
+def publish(layout: Layout, say: Callable[[str], None]) -> dict[str, Any]:
+    """Publish the demo's documents by the console and mint its tokens.
+
+    Returns:
+        What ``endpoints.json`` says under ``demo``.
+
+    Raises:
+        UpRefused: the console refused a document.
+    """
+    from weirgate_cli.apply import publish_paths
+
+    problems = publish_paths(
+        [documents(layout), starter_pack()], url=f"http://127.0.0.1:{layout.port('console')}",
+        token=layout.secret("admin.token"),
+    )  # fmt: skip
+    if problems:
+        raise UpRefused("the demo's documents were refused: " + "; ".join(problems))
+    tokens = {agent: _mint(layout, agent, groups) for agent, groups in AGENTS.items()}
+    say("demo resource shop registered, tokens minted for " + ", ".join(tokens))
+    return {"tokens": tokens, "resources": [{"name": "shop", "protocol": "postgres"}]}
+
+
+def starter_pack() -> Path:
+    """Directory of the starter rules."""
+    return Path(str(files("weirgate_policy"))) / "packs" / "starter"
+
+
+def _mint(layout: Layout, agent: str, groups: tuple[str, ...]) -> str:
+    request = urllib.request.Request(  # noqa: S310  (our own loopback address)
+        f"http://127.0.0.1:{layout.port('console')}/v1/tokens",
+        data=json.dumps({"agent": agent, "groups": groups, "ttl_s": TOKEN_TTL_S}).encode(),
+        headers={"authorization": f"Bearer {layout.secret('admin.token')}", "content-type": "application/json"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return str(json.load(answer)["token"])
+    except urllib.error.HTTPError as error:
+        raise UpRefused(f"no token for {agent}: {error.read().decode(errors='replace')[:400]}") from error
+
+
+def upstreams(layout: Layout) -> dict[str, Any]:
+    """What ``endpoints.json`` says of the demo upstream: for benches and tests that go direct."""
+    return {
+        "shop": {
+            "host": "127.0.0.1",
+            "port": layout.port("upstream"),
+            "database": "shop",
+            "user": "shop_app",
+            "password_file": str(layout.secrets / "shop.password"),
+            "superuser_password_file": str(layout.secrets / "upstream.password"),
+            "log": str(layout.logs / "upstream.log"),
+        }
+    }
