@@ -1,0 +1,1 @@
+"""The REST of the console, version 1."""
