@@ -35,6 +35,9 @@ class Relation:
     columns: tuple[Column, ...] = ()
     definition: str | None = None
     """``pg_get_viewdef`` of a view or materialised view."""
+    parents: tuple[str, ...] = ()
+    """``schema.name`` of the tables it is a partition of or inherits from: what is said of a column of theirs
+    holds for its own column of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,14 @@ class Catalog:
     @cached_property
     def revision(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()[:16]
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What readers have worked out from this very catalog (readings of views). Not part of its value."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the catalog as plain JSON values, compact: columns as ``[name, number, type]``."""
@@ -80,7 +90,15 @@ class Catalog:
             "search_path": list(self.search_path),
             "server_version": self.server_version,
             "relations": [
-                [r.schema, r.name, r.oid, r.kind, [[c.name, c.number, c.type] for c in r.columns], r.definition]
+                [
+                    r.schema,
+                    r.name,
+                    r.oid,
+                    r.kind,
+                    [[c.name, c.number, c.type] for c in r.columns],
+                    r.definition,
+                ]
+                + ([list(r.parents)] if r.parents else [])
                 for _, r in sorted(self.relations.items())
             ],
             "functions": [
@@ -94,18 +112,36 @@ class Catalog:
     def from_dict(cls, body: Mapping[str, Any]) -> "Catalog":
         """Read :meth:`to_dict` back."""
         relations: dict[str, Relation] = {}
-        for schema, name, oid, kind, columns, definition in body["relations"]:
+        for schema, name, oid, kind, columns, definition, *rest in body["relations"]:
             relations[f"{schema}.{name}"] = Relation(
-                schema=schema, name=name, oid=oid, kind=kind, definition=definition,
+                schema=schema,
+                name=name,
+                oid=oid,
+                kind=kind,
+                definition=definition,
+                parents=tuple(rest[0]) if rest else (),
                 columns=tuple(Column(name=c[0], number=c[1], type=c[2]) for c in columns),
             )
         functions: dict[str, tuple[Function, ...]] = {}
         for schema, name, language, definer, source, returns_set, result in body["functions"]:
-            one = Function(schema=schema, name=name, language=language, security_definer=definer, body=source,
-                           returns_set=returns_set, result=result)
+            one = Function(
+                schema=schema,
+                name=name,
+                language=language,
+                security_definer=definer,
+                body=source,
+                returns_set=returns_set,
+                result=result,
+            )
             functions[f"{schema}.{name}"] = (*functions.get(f"{schema}.{name}", ()), one)
-        return cls(database=body["database"], login=body["login"], search_path=tuple(body["search_path"]),
-                   server_version=body["server_version"], relations=relations, functions=functions)
+        return cls(
+            database=body["database"],
+            login=body["login"],
+            search_path=tuple(body["search_path"]),
+            server_version=body["server_version"],
+            relations=relations,
+            functions=functions,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
