@@ -1,4 +1,5 @@
-"""What is said of a rule that parses: that it does not fit the schema, can never fire, or names what is not there."""
+"""What is said of a rule that parses: that it does not fit the schema, can never fire, or names what is not
+there."""
 
 import difflib
 import re
@@ -31,6 +32,7 @@ _UNKNOWN_ACTION = re.compile(r'unrecognized action `Action::"([^`]*)"`')
 _NO_ACTION = "unable to find an applicable action"
 _UNGUARDED = re.compile(r"optional attribute `([^`]+)`(.*)")
 _NO_ATTRIBUTE = re.compile(r"attribute `([^`]+)`.* not found")
+_SYSTEM_NAME = re.compile(r"/(pg_catalog|information_schema)\.")
 _OF_A_RESOURCE = ("Resource", "Schema", "Table", "Column", "Function")
 
 
@@ -262,9 +264,9 @@ def unknown_names(rule: Rule, text: str, rule_text: RuleText, known: Known) -> l
             )
             say(name, f"there is no label {name!r}, so the rule can never fire", hint)
         catalog = known.catalogs.get(name.partition("/")[0])
-        if catalog is not None and (names := _names_of(kind, name.partition("/")[0], catalog)) is not None:
-            if name not in names and "/pg_catalog." not in name and "/information_schema." not in name:
-                say(name, f"{kind} {name} is not in the catalog at present", _nearest(name, names), "warning")
+        names = _names_of(kind, name.partition("/")[0], catalog) if catalog is not None else None
+        if names is not None and name not in names and not _SYSTEM_NAME.search(name):
+            say(name, f"{kind} {name} is not in the catalog at present", _nearest(name, names), "warning")
     return problems
 
 

@@ -1,7 +1,8 @@
 """All published policies as one set of rules, and the check of them before they are published.
 
-:func:`compile_policies` is what the service and every offline tool judge with; it takes no policy it cannot keep to
-in full. :func:`check` says everything that is wrong, with line and column, and is what publishing asks first.
+:func:`compile_policies` is what the service and every offline tool judge with; it takes no policy it cannot
+keep to in full. :func:`check` says everything that is wrong, with line and column, and is what publishing
+asks first.
 """
 
 import json
@@ -100,7 +101,8 @@ def compile_policies(policies: Mapping[str, str]) -> Bundle:
         policies: Name to Cedar text.
 
     Raises:
-        BundleError: a policy does not parse, does not fit the schema, or carries an annotation nobody can keep to.
+        BundleError: a policy does not parse, does not fit the schema, or carries an annotation nobody can
+        keep to.
             A policy is never left out: it might hold the forbid that counts.
     """
     rules, sources, problems = _read(policies)
@@ -122,7 +124,8 @@ def check(policies: Mapping[str, str], known: Known | None = None) -> list[Probl
         known: Names that exist, where they are known: a rule that names another can never fire.
 
     Returns:
-        Problems by policy, line and column; empty where there is none. Those of severity ``warning`` stop nothing.
+        Problems by policy, line and column; empty where there is none. Those of severity ``warning`` stop
+        nothing.
     """
     rules, _, problems = _read(policies)
     if known is not None:

@@ -1,7 +1,8 @@
 """Entity ids, and entities as Cedar's JSON.
 
-An id is the resource, a slash, and the name with dots. A part that holds a dot, a slash or a double quote is written
-in double quotes as in SQL: otherwise ``"a.b".c`` and ``a."b.c"`` were one table, and a permit on one reached the other.
+An id is the resource, a slash, and the name with dots. A part that holds a dot, a slash or a double quote is
+written in double quotes as in SQL: otherwise ``"a.b".c`` and ``a."b.c"`` were one table, and a permit on one
+reached the other.
 """
 
 import json

@@ -1,11 +1,12 @@
 """The judge: an intercepted operation in, a verdict out. No clock, no randomness, nothing read or written.
 
-A verdict is a function of the operation, the configuration at its revision, the catalog at its revision and, where
-the operation is asked again with an approval, that approval. What is remembered in between changes its cost only.
+A verdict is a function of the operation, the configuration at its revision, the catalog at its revision and,
+where the operation is asked again with an approval, that approval. What is remembered in between changes its
+cost only.
 
-Order of the reasons to refuse, the first counts: resource or catalog not known · text not readable · sideways ·
-opaque · forbidden or not permitted · a masked column that decides or is copied · an approval that does not hold.
-Only what passes all of them can be held, and only what is not held is allowed.
+Order of the reasons to refuse, the first counts: resource or catalog not known · text not readable · sideways
+· opaque · forbidden or not permitted · a masked column that decides or is copied · an approval that does not
+hold. Only what passes all of them can be held, and only what is not held is allowed.
 """
 
 import re
@@ -27,7 +28,7 @@ from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.value import EventId
 from weirgate_policy import wording
 from weirgate_policy.memory import Lru
-from weirgate_policy.obligation import WINDOW_DEFAULT_S, Obligation, strictest
+from weirgate_policy.obligation import NOTHING, WINDOW_DEFAULT_S, Obligation, strictest
 from weirgate_policy.pair import NotUnderstood, Pair, pairs_of
 from weirgate_policy.ruling import Asking, ContextValue, Entity, Ruling
 from weirgate_policy.view import Ref
@@ -69,7 +70,7 @@ class Finding:
     refusal: Refusal | None = None
     rules: tuple[str, ...] = ()
     touched: tuple[Touched, ...] = ()
-    obligation: Obligation = Obligation()
+    obligation: Obligation = NOTHING
     unmask: tuple[str, ...] = ()
     defines: tuple[Definition, ...] = ()
     search_path_may_change: bool = False
@@ -93,7 +94,8 @@ class JudgingState:
 
 
 def labels_of(*named: str) -> tuple[str, ...]:
-    """Return every label to answer ``unmask`` for: those named by configuration, and those of the detectors."""
+    """Return every label to answer ``unmask`` for: those named by configuration, and those of the
+    detectors."""
     return tuple(sorted({*named, *DETECTOR_LABELS}))
 
 
@@ -116,6 +118,8 @@ def judge(
     if state.asking.bundle.broken:
         refusal = wording.broken_policies(len(state.asking.bundle.broken))
         return _denied(operation, state, Finding(refusal=refusal))
+    if (refusal := _outside(operation, state.asking)) is not None:
+        return _denied(operation, state, Finding(refusal=refusal))
     key = _key(operation, state.asking)
     finding = state.findings.get(key)
     if finding is None:
@@ -125,6 +129,16 @@ def judge(
     if finding.obligation.hold and (granted is None or not granted.covers(finding.obligation)):
         return _held(operation, state, finding)
     return _allowed(operation, state, finding, granted)
+
+
+def _outside(operation: OperationIntercepted, asking: Asking) -> Refusal | None:
+    """Refuse what ingress should never have asked about."""
+    narrowed = operation.identity.resources
+    if narrowed is not None and operation.resource not in narrowed:
+        return wording.resource_unknown(operation.resource)
+    if operation.resource != asking.view.name or operation.protocol != asking.view.protocol:
+        return wording.not_understood(f"{operation.resource} is not spoken to by {operation.protocol}")
+    return None
 
 
 def deny(operation: OperationIntercepted, state: JudgingState | None, refusal: Refusal) -> OperationDenied:
@@ -194,7 +208,8 @@ class _Judging:
         if refusal is not None:
             return refusal
         pairs = [Pair("unmask", Ref("Label", name=label)) for label in self.state.labels]
-        # A permit that asks for a person's word shows nothing in clear without it, and nobody is asked for a label.
+        # A permit that asks for a person's word shows nothing in clear without it, and nobody is asked for a
+        # label.
         self.unmask = tuple(
             pair.ref.name
             for pair, ruling in self.asking.ask(identity, pairs, base)
@@ -245,7 +260,8 @@ class _Judging:
             "statements": len(self.operation.statements),
         }
         asked = self.asking.ask(self.operation.identity, pairs, context)
-        # Nothing runs when a statement is only prepared, and rows of an open portal were asked about when it opened.
+        # Nothing runs when a statement is only prepared, and rows of an open portal were asked about when it
+        # opened.
         refusal = self._take(asked, holds=statement.phase == "run") or self._masked(touch)
         if refusal is None:
             self._remember(statement, touch)
@@ -268,11 +284,11 @@ class _Judging:
     def _masked(self, touch: Touch) -> Refusal | None:
         for columns, flows in ((touch.predicates, False), (touch.flows, True)):
             for column in sorted(columns):
-                label = self.view.label(column)
-                if label is not None and label not in self.unmask:
+                masked = [label for label in self.view.label(column) if label not in self.unmask]
+                if masked:
                     ref = Ref("Column", column.schema, column.table, column.column)
                     return wording.masked_predicate(
-                        ref, label, flows=flows, words=self.words, resource=self.view.name
+                        ref, masked[0], flows=flows, words=self.words, resource=self.view.name
                     )
         return None
 
@@ -321,7 +337,8 @@ def base_context(operation: OperationIntercepted) -> dict[str, ContextValue]:
 
 
 def _gravity(one: tuple[Pair, Ruling]) -> tuple[bool, ...]:
-    """Sort what leads sideways before what is opaque before what is forbidden before what is not permitted."""
+    """Sort what leads sideways before what is opaque before what is forbidden before what is not
+    permitted."""
     pair, ruling = one
     return (
         not pair.action.startswith("lateral."),

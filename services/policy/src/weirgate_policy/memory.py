@@ -32,3 +32,7 @@ class Lru(Generic[K, V]):
         self._entries.move_to_end(key)
         if len(self._entries) > self.limit:
             self._entries.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        """Forget one entry, where there is one."""
+        self._entries.pop(key, None)

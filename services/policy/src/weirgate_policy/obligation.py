@@ -33,7 +33,8 @@ _UNITS_BYTES = {
 
 
 class BadAnnotation(ValueError):
-    """An annotation that says nothing we can keep to. Text and ``suggestion`` are for whoever wrote the rule."""
+    """An annotation that says nothing we can keep to. Text and ``suggestion`` are for whoever wrote the
+    rule."""
 
     def __init__(self, name: str, message: str, suggestion: str | None = None) -> None:
         super().__init__(message)
@@ -59,8 +60,13 @@ class Obligation:
         return Limits(rows=self.rows, size_bytes=self.size_bytes)
 
 
+NOTHING = Obligation()
+"""Of a rule that asks for nothing."""
+
+
 def strictest(several: Iterable[Obligation]) -> Obligation:
-    """Combine what several matching permits ask for: every hold, largest quorum, smallest limits and window."""
+    """Combine what several matching permits ask for: every hold, largest quorum, smallest limits and
+    window."""
     given = list(several)
     return Obligation(
         hold=tuple(sorted({group for one in given for group in one.hold})),

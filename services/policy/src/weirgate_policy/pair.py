@@ -1,7 +1,8 @@
 """From what a statement does to the questions asked of the rules: (action, entity) pairs.
 
-Every pair must be permitted. A *soft* pair need only not be forbidden: where columns of a table are asked one by one,
-the table itself is asked too so that ``forbid … resource == Table::"…"`` counts, while a permit on columns is enough.
+Every pair must be permitted. A *soft* pair need only not be forbidden: where columns of a table are asked one
+by one, the table itself is asked too so that ``forbid … resource == Table::"…"`` counts, while a permit on
+columns is enough.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,8 @@ SENSITIVE = frozenset({
     "pg_backend_memory_contexts", "pg_shmem_allocations", "pg_shmem_allocations_numa", "pg_aios",
     "user_mapping_options", "foreign_server_options", "foreign_table_options", "foreign_data_wrapper_options",
 })  # fmt: skip
-"""System catalogs that hold values of tables (histograms), texts of other sessions, password hashes or secrets."""
+"""System catalogs that hold values of tables (histograms), texts of other sessions, password hashes or
+secrets."""
 
 _TABLE_ACTIONS = {"read": "select", "insert": "insert", "update": "update", "delete": "delete",
                   "truncate": "truncate", "lock": "lock"}  # fmt: skip
@@ -54,6 +56,9 @@ def pairs_of(touch: Touch, view: ResourceView) -> list[Pair]:
 
     for action, ref, soft in (*_tables(touch), *_columns(touch), *_verb(touch), *_beyond(touch, view)):
         ask(action, ref, soft)
+    for action, ref in list(found):
+        for parent in _ancestors(ref, view):
+            ask(action, parent, True)  # what is forbidden on a table is forbidden on its partitions
     return [Pair(action, ref, soft) for (action, ref), soft in found.items()]
 
 
@@ -190,6 +195,14 @@ def _beyond(touch: Touch, view: ResourceView) -> Iterable[Pair]:
             yield Pair("opaque", Ref("Table", schema, table))
         else:
             raise NotUnderstood(f"no rule can speak of {what!r}")
+
+
+def _ancestors(ref: Ref, view: ResourceView) -> Iterable[Ref]:
+    if ref.kind not in ("Table", "Column"):
+        return
+    for name in view.ancestors(ref.schema, ref.name):
+        if (known := view.catalog.relations.get(name)) is not None:
+            yield Ref(ref.kind, known.schema, known.name, ref.column)
 
 
 def _function(name: str, view: ResourceView) -> Ref:

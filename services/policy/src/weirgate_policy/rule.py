@@ -1,7 +1,8 @@
 """One rule of a published policy, and what can be said of it without asking Cedar.
 
-A rule's *scope* (the head, before ``when``) is decided before its conditions are evaluated. So leaving a rule out
-because its principal or action cannot match changes no decision and no error; that is what makes slices sound.
+A rule's *scope* (the head, before ``when``) is decided before its conditions are evaluated. So leaving a rule
+out because its principal or action cannot match changes no decision and no error; that is what makes slices
+sound.
 """
 
 from collections.abc import Iterator

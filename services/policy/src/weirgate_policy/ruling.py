@@ -11,7 +11,7 @@ from weirgate_contracts.identity import Identity
 from weirgate_policy.bundle import Bundle, Slice
 from weirgate_policy.entity import entity, uid
 from weirgate_policy.memory import Lru
-from weirgate_policy.obligation import Obligation, strictest
+from weirgate_policy.obligation import NOTHING, Obligation, strictest
 from weirgate_policy.pair import Pair
 from weirgate_policy.view import Ref, ResourceView
 from weirgate_policy.vocabulary import APPLIES, ATTRIBUTES, PARENTS, SESSION_ACTIONS, ancestry
@@ -39,7 +39,7 @@ class Ruling:
     permitted: bool
     rules: tuple[str, ...] = ()
     """Ids of the rules that decided, sorted; empty: no permit matched."""
-    obligation: Obligation = Obligation()
+    obligation: Obligation = NOTHING
     reasons: tuple[str, ...] = ()
     """What the forbids say about themselves."""
     failed: bool = False
@@ -89,17 +89,16 @@ class Asking:
         return answers
 
     def _same(self, piece: Slice, ref: Ref) -> Ref:
-        """Return the thing whose ruling counts for this one: any column stands for all that no rule tells apart."""
+        """Return the thing whose ruling counts for this one: any column stands for all that no rule tells
+        apart."""
         if ref.kind != "Column" or piece.by_column:
             return ref
         relation = self.view.catalog.relations.get(f"{ref.schema}.{ref.name}")
         if relation is None or all(column.name != ref.column for column in relation.columns):
             return ref
-        labels = self.view.labels
-        table = f"{ref.schema}.{ref.name}."
-        label = labels.get(table + ref.column)
+        labels = self.view.labels_on(ref.schema, ref.name, ref.column) if piece.by_label else ()
         for column in relation.columns:
-            if not piece.by_label or labels.get(table + column.name) == label:
+            if not piece.by_label or self.view.labels_on(ref.schema, ref.name, column.name) == labels:
                 return Ref("Column", ref.schema, ref.name, column.name)
         return ref
 

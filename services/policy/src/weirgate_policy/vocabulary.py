@@ -1,7 +1,8 @@
 """The actions and entity types rules can name, read from ``schema.cedar``, and the hierarchy of the actions.
 
 One source of truth: the schema text. Its ``action`` declarations are regular enough to be read here without a
-parser of Cedar's schema language, which ``cedarpy`` does not expose; a test compares the reading with the validator.
+parser of Cedar's schema language, which ``cedarpy`` does not expose; a test compares the reading with the
+validator.
 """
 
 import re
@@ -24,7 +25,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip().strip('"') for part in text.split(",") if part.strip())
 
 
-def _read() -> tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
+def _declared() -> tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
     applies: dict[str, frozenset[str]] = {}
     parents: dict[str, tuple[str, ...]] = {}
     for found in _ACTION.finditer(_PLAIN):
@@ -35,11 +36,11 @@ def _read() -> tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
     return applies, parents
 
 
-APPLIES: Mapping[str, frozenset[str]]
+_DECLARED = _declared()
+APPLIES: Mapping[str, frozenset[str]] = _DECLARED[0]
 """Action to the entity types it is asked on; empty for a group of actions."""
-PARENTS: Mapping[str, tuple[str, ...]]
+PARENTS: Mapping[str, tuple[str, ...]] = _DECLARED[1]
 """Action to the groups it is directly in."""
-APPLIES, PARENTS = _read()
 
 ENTITY_TYPES: frozenset[str] = frozenset(_ENTITY.findall(_PLAIN))
 """Every declared entity type."""

@@ -1,7 +1,7 @@
 """What an agent is told when the rules say no: what was refused, by which rule, and the next allowed step.
 
-An agent learns no name here that it did not write itself. ``select * from staff`` refused for a column says that a
-column is in the way and not which: else refusals were a catalog one could read by trying.
+An agent learns no name here that it did not write itself. ``select * from staff`` refused for a column says
+that a column is in the way and not which: else refusals were a catalog one could read by trying.
 """
 
 import re
@@ -20,7 +20,7 @@ _HINTS = {
     "update": "Reading may still be permitted; writing this needs a rule that permits it.",
     "delete": "Reading may still be permitted; deleting needs a rule that permits it.",
     "truncate": "Reading may still be permitted; deleting needs a rule that permits it.",
-    "system.sensitive": "Use information_schema or pg_class and pg_attribute to learn about tables and columns.",
+    "system.sensitive": "Use information_schema, pg_class or pg_attribute to learn of tables and columns.",
 }
 _LATERAL = {
     "lateral.program": "runs a program on the upstream's host",
@@ -115,7 +115,7 @@ def masked_predicate(ref: Ref, label: str, *, flows: bool, words: Words, resourc
     hint = (
         "Select it (it comes masked) without storing it elsewhere."
         if flows
-        else "Select it (it comes masked), and filter, join, group or order by a column that is not masked, such as a key."
+        else "Select it (it comes masked), and filter, join, group or order by another, such as a key."
     )
     return Refusal(
         code=RefusalCode.MASKED_PREDICATE,
@@ -143,11 +143,12 @@ def not_understood(reason: str) -> Refusal:
 
 
 def path_unknown() -> Refusal:
-    """Return the refusal for a statement behind one that changes the search_path in a way nobody can foresee."""
+    """Return the refusal for a statement behind one that changes the search_path in a way nobody can
+    foresee."""
     return Refusal(
         code=RefusalCode.OPAQUE,
-        reason="the search_path changes earlier in this operation in a way that cannot be foreseen, so names after it "
-        "cannot be resolved.",
+        reason="the search_path changes earlier in this operation in a way that cannot be foreseen, so names "
+        "after it cannot be resolved.",
         hint="Send the statements after it as an operation of their own.",
     )
 
@@ -157,7 +158,16 @@ def broken_policies(count: int) -> Refusal:
     return Refusal(
         code=RefusalCode.DENIED,
         reason=f"the published policies cannot be judged with ({count} problems), so nothing is allowed.",
-        hint="Nothing can be done from here; the people who run this gateway must publish policies that hold.",
+        hint="Nothing can be done from here: the people who run this gateway must publish others.",
+    )
+
+
+def configuration_unknown() -> Refusal:
+    """Return the refusal while the configuration cannot be trusted."""
+    return Refusal(
+        code=RefusalCode.DENIED,
+        reason="the configuration of this gateway cannot be read at present, so nothing is allowed.",
+        hint="Try again in some seconds.",
     )
 
 
@@ -174,7 +184,7 @@ def catalog_missing(resource: str) -> Refusal:
     """Return the refusal while the catalog of a resource is not known, or too old to be believed."""
     return Refusal(
         code=RefusalCode.UPSTREAM_UNAVAILABLE,
-        reason=f"the catalog of {resource} cannot be read at present, so nothing that touches it can be judged.",
+        reason=f"the catalog of {resource} cannot be read at present, so nothing on it can be judged.",
         hint="Try again in some seconds.",
     )
 

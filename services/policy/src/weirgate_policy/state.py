@@ -1,0 +1,82 @@
+"""What verdicts are given under, kept as configuration and catalogs change."""
+
+from weirgate_chassis import log
+from weirgate_chassis.config import ConfigFeed
+from weirgate_policy import wording
+from weirgate_policy.bundle import Bundle, BundleError, compile_policies
+from weirgate_policy.judge import JudgingState, Reader, labels_of
+from weirgate_policy.ruling import Asking
+from weirgate_policy.view import ResourceView
+from weirgate_policy.watch import Watches
+
+
+class States:
+    """One judging state for each resource, made when it is asked for and dropped when anything in it
+    changes."""
+
+    def __init__(self, feed: ConfigFeed, read: Reader) -> None:
+        self._feed = feed
+        self._read = read
+        self._texts: dict[str, str] = {}
+        self._bundle = compile_policies({})
+        self._states: dict[str, JudgingState] = {}
+
+    def problem(self) -> str | None:
+        """Say why nothing can be allowed; ``None``: nothing is wrong."""
+        broken = self._bundle.broken
+        return (
+            f"the published policies cannot be judged with: {broken[0]}" if broken else self._feed.problem()
+        )
+
+    def configured(self) -> None:
+        """Take over a new configuration."""
+        texts = {name: document.cedar for name, document in self._feed.policies.items()}
+        if texts != self._texts:
+            self._texts = texts
+            self._bundle = self._compiled(texts)
+        self._states.clear()
+
+    def forget(self, resource: str) -> None:
+        """Another catalog counts for a resource."""
+        self._states.pop(resource, None)
+
+    def of(self, resource: str, watches: Watches) -> JudgingState:
+        """Return what an operation on a resource is judged under now."""
+        revision = self._feed.revision
+        if self._feed.problem() is not None:
+            return JudgingState(revision=revision, read=self._read, refusal=wording.configuration_unknown())
+        document = self._feed.resources.get(resource)
+        if document is None:
+            return JudgingState(
+                revision=revision, read=self._read, refusal=wording.resource_unknown(resource)
+            )
+        catalog = watches.catalog(resource)
+        if catalog is None:
+            return JudgingState(revision=revision, read=self._read, refusal=wording.catalog_missing(resource))
+        found = self._states.get(resource)
+        if found is None:
+            labels = self._feed.labels.get(resource, {})
+            named = [rule.label for rule in self._feed.masking if "*" not in rule.label]
+            view = ResourceView(name=resource, catalog=catalog, labels=labels, protocol=document.protocol)
+            found = self._states[resource] = JudgingState(
+                revision=revision,
+                read=self._read,
+                asking=Asking(bundle=self._bundle, view=view),
+                labels=labels_of(*labels.values(), *named),
+            )
+        return found
+
+    def _compiled(self, texts: dict[str, str]) -> Bundle:
+        try:
+            bundle = compile_policies(texts)
+        except BundleError as error:
+            for problem in error.problems:
+                log.error(
+                    "policy cannot be judged with",
+                    policy=problem.policy,
+                    line=problem.line,
+                    reason=problem.message,
+                )
+            return Bundle.refusing(error.problems)
+        log.info("policies compiled", policies=len(texts), rules=len(bundle.rules))
+        return bundle
