@@ -119,6 +119,14 @@ class Splitter:
         else:
             self._late += data
 
+    def peek(self) -> int | None:
+        """Return the type byte of the next unit, or ``None`` where nothing is buffered."""
+        if self._part_left:
+            return self._part_kind
+        if self._at < len(self._buffer):
+            return self._buffer[self._at]
+        return self._late[0] if self._late else None
+
     def rest(self) -> bytes:
         """Take what was fed and not handed out: the stream changes its form here (TLS, another codec)."""
         left = self._buffer[self._at :] + bytes(self._late)

@@ -1,8 +1,9 @@
 """The two closed vocabularies every gate speaks: inputs from the shell, effects for the shell.
 
-The shell carries out the effects of one ``feed`` strictly in list order, and those of a later ``feed`` after them.
-``Record``, ``Tape`` and ``Ask`` are durable before the next effect runs (``Ask`` only starts: its answer is an input).
-So the order of a list *is* the audit guarantee:
+The shell carries out the effects of one ``feed`` strictly in list order, and those of a later ``feed`` after
+them.
+``Record``, ``Tape`` and ``Ask`` are durable before the next effect runs (``Ask`` only starts: its answer is
+an input). So the order of a list *is* the audit guarantee:
 
 * ``[Tape(out, x), Send(AGENT, x)]``: nothing reaches the agent that the recording has not accepted;
 * a gate sends to ``UPSTREAM`` nothing of an operation before ``Answered`` with an ``Allowed`` for it.
@@ -59,7 +60,8 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginRefused:
-    """The token is not good, or the resource is not for it. ``SessionRefused`` is already recorded by the shell."""
+    """The token is not good, or the resource is not for it. ``SessionRefused`` is already recorded by the
+    shell."""
 
     refusal: Refusal
 
@@ -68,8 +70,9 @@ class LoginRefused:
 class Dialled:
     """The upstream is connected, logged in and idle.
 
-    ``parameters`` are its ParameterStatus values; ``process_id`` and ``secret`` are *ours*, made by the shell for
-    the agent's BackendKeyData (``secret`` is 4 bytes, longer only when the agent negotiated protocol 3.2).
+    ``parameters`` are its ParameterStatus values; ``process_id`` and ``secret`` are *ours*, made by the
+    shell for the agent's BackendKeyData (``secret`` is 4 bytes, longer only when the agent negotiated
+    protocol 3.2).
     """
 
     parameters: Mapping[str, str]
@@ -133,13 +136,23 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """End the session now, with this refusal as the last word: killed, expired, shutdown, login deadline, log lost."""
+    """End the session now, with this refusal as the last word: killed, expired, shutdown, login deadline,
+    log lost."""
 
     refusal: Refusal
 
 
 Input = (
-    Bytes | TlsStarted | LoggedIn | LoginRefused | Dialled | DialRefused | Answered | Cancelled | Closed | Stop
+    Bytes
+    | TlsStarted
+    | LoggedIn
+    | LoginRefused
+    | Dialled
+    | DialRefused
+    | Answered
+    | Cancelled
+    | Closed
+    | Stop
 )
 
 # ---------------------------------------------------------------- effects
@@ -206,6 +219,8 @@ class Dial:
     """Connect the upstream for the identity that logged in. ``parameters`` go into its start-up message."""
 
     parameters: Mapping[str, str]
+    minor: int = 0
+    """Minor version of protocol 3 the agent negotiated; the upstream is asked for no newer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +230,8 @@ class CancelUpstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelOther:
-    """A CancelRequest came in on this socket; the shell finds whose it is (constant time) and tells nobody."""
+    """A CancelRequest came in on this socket; the shell finds whose it is (constant time) and tells
+    nobody."""
 
     process_id: int
     secret: bytes
