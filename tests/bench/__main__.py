@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from tests.bench.pgwire import Drained, drain
+from weirgate_testkit.raw import Drained, drain
 from weirgate_embedded.postgres import unprivileged
 from weirgate_testkit.gateway import RunningGateway, running_gateway
 from weirgate_testkit.port import free_port
@@ -35,13 +35,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=8, help="of each pgbench round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--many-rows", type=int, default=10_000_000, help="of the memory run; 0: leave it out")
+    parser.add_argument(
+        "--many-rows", type=int, default=10_000_000, help="of the memory run; 0: leave it out"
+    )
     parser.add_argument("--only", choices=["latency", "throughput", "rows", "memory"], action="append")
     parser.add_argument("--out", type=Path, default=Path(f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"))
     asked = parser.parse_args()
     wanted = asked.only or ["latency", "throughput", "rows", "memory"]
     figures: dict[str, Any] = {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+        },
         "asked": {key: str(value) for key, value in vars(asked).items()},
     }
     with tempfile.TemporaryDirectory(prefix="weirgate-bench-") as name:
@@ -143,7 +149,9 @@ def pgbouncer(directory: Path, gateway: RunningGateway) -> Iterator[str]:
         process.wait(10)
 
 
-def pgbench(url: str, directory: Path, *, seconds: int, clients: int, mode: str, log: bool = False) -> dict[str, Any]:
+def pgbench(
+    url: str, directory: Path, *, seconds: int, clients: int, mode: str, log: bool = False
+) -> dict[str, Any]:
     """Run pgbench and return what it measured; with ``log`` every latency, microseconds."""
     script = directory / "point.sql"
     script.write_text(POINT_QUERY)
@@ -158,7 +166,9 @@ def pgbench(url: str, directory: Path, *, seconds: int, clients: int, mode: str,
     if done.returncode != 0:
         raise SystemExit(f"pgbench: {done.stderr[-1500:]}")
     tps = next(float(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("tps = "))
-    times = [int(line.split()[2]) for path in directory.glob("times.*") for line in path.read_text().splitlines()]
+    times = [
+        int(line.split()[2]) for path in directory.glob("times.*") for line in path.read_text().splitlines()
+    ]
     return {"tps": tps, "times": sorted(times)}
 
 
@@ -258,7 +268,10 @@ def show(figures: dict[str, Any]) -> None:
             else:
                 print(f"  {way:18} {value:12,.0f}   {figure['of direct'][way]:6.3f} of direct")
         if "added by weirgate" in figure:
-            print("  added by weirgate  " + "  ".join(f"{q} {v:10,.0f}" for q, v in figure["added by weirgate"].items()))
+            print(
+                "  added by weirgate  "
+                + "  ".join(f"{q} {v:10,.0f}" for q, v in figure["added by weirgate"].items())
+            )
 
 
 if __name__ == "__main__":

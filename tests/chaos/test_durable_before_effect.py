@@ -23,7 +23,10 @@ async def load(gateway: RunningGateway, client: int, until: float, mark: str) ->
     while time.monotonic() < until:
         with contextlib.suppress(psycopg.OperationalError, OSError):
             connection = await asyncio.wait_for(
-                psycopg.AsyncConnection.connect(gateway.url("admin-bot"), autocommit=True, prepare_threshold=3), 10
+                psycopg.AsyncConnection.connect(
+                    gateway.url("admin-bot"), autocommit=True, prepare_threshold=3
+                ),
+                10,
             )
             try:
                 while time.monotonic() < until:
@@ -69,9 +72,7 @@ async def test_every_statement_the_upstream_saw_has_its_events(gateway: RunningG
                     intercepted.setdefault(name, []).append(event["id"])
         elif event["kind"] == "operation.allowed":
             allowed.add(event["intercepted"])
-    missing = [
-        name for name in set(seen) if not any(each in allowed for each in intercepted.get(name, []))
-    ]
+    missing = [name for name in set(seen) if not any(each in allowed for each in intercepted.get(name, []))]
     assert missing == []
 
     verified = await asyncio.to_thread(gateway.weirgate, "log", "verify", check=False)

@@ -39,7 +39,7 @@ def child(layout: Layout) -> Child:
     )
 
 
-def provision(layout: Layout) -> None:
+def provision(layout: Layout, limits: topology.Limits) -> None:
     """Make the streams once the server listens.
 
     Raises:
@@ -62,7 +62,7 @@ def provision(layout: Layout) -> None:
             streams.provision(
                 f"nats://127.0.0.1:{port}",
                 layout.nkey("provision"),
-                topology.Limits(),
+                limits,
                 mirror_seed_file=layout.nkey("mirror"),
             )
         )

@@ -12,6 +12,7 @@ from typing import Annotated
 import psutil
 import typer
 
+from weirgate_bus.topology import Limits
 from weirgate_embedded import postgres
 from weirgate_embedded.layout import DEFAULT_PORT_BASE, Layout, UpRefused
 from weirgate_embedded.up import Gateway, obey_signals
@@ -33,14 +34,25 @@ def register(app: typer.Typer) -> None:
 
 def up(
     data_dir: _DataDir = Path(".weirgate"),
-    demo: Annotated[bool, typer.Option("--demo", help="Bring a demo shop, starter rules and tokens.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Bring a demo shop, starter rules and tokens.")
+    ] = False,
     port_base: Annotated[
-        int, typer.Option(envvar="WEIRGATE_PORT_BASE", min=1024, max=65000, help="First of the ports it listens on.")
+        int,
+        typer.Option(
+            envvar="WEIRGATE_PORT_BASE", min=1024, max=65000, help="First of the ports it listens on."
+        ),
     ] = DEFAULT_PORT_BASE,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="SERVICE:WEIRGATE_NAME=VALUE for one service, or upstream:NAME=VALUE."),
     ] = None,
+    audit_max_bytes: Annotated[
+        int, typer.Option(min=1 << 20, help="Size at which the log is full and refuses.")
+    ] = Limits().audit_bytes,
+    recording_max_bytes: Annotated[
+        int, typer.Option(min=1 << 20, help="The same for recordings.")
+    ] = Limits().recording_bytes,
 ) -> None:
     """Run a whole gateway on this machine: NATS, PostgreSQL and every service, a process each.
 
@@ -59,7 +71,13 @@ def up(
         else:
             settings[name] = value
     layout = Layout(directory=data_dir.absolute(), port_base=port_base)
-    gateway = Gateway(layout, demo, environment=settings, upstream_settings=upstream)
+    gateway = Gateway(
+        layout,
+        demo,
+        environment=settings,
+        upstream_settings=upstream,
+        limits=Limits(audit_bytes=audit_max_bytes, recording_bytes=recording_max_bytes),
+    )
     obey_signals(gateway)
     try:
         gateway.run(ready=_tell)
@@ -107,7 +125,9 @@ def url(
     if agent not in tokens:
         print(f"the demo has no agent {agent!r}; it has {', '.join(tokens) or 'none'}", file=sys.stderr)
         raise typer.Exit(1)
-    print(f"postgresql://{agent}:{tokens[agent]}@{where['postgres']['host']}:{where['postgres']['port']}/shop")
+    print(
+        f"postgresql://{agent}:{tokens[agent]}@{where['postgres']['host']}:{where['postgres']['port']}/shop"
+    )
 
 
 def _tell(gateway: Gateway) -> None:

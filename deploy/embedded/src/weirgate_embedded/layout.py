@@ -59,7 +59,9 @@ class Layout:
     def ports(self) -> dict[str, int]:
         """Every port this gateway listens on."""
         listening = ("postgres", "console", "nats", "read_model", "upstream")
-        return {name: self.port(name) for name in (*listening, *(f"{service} health" for service in SERVICES))}
+        return {
+            name: self.port(name) for name in (*listening, *(f"{service} health" for service in SERVICES))
+        }
 
     def make(self) -> None:
         """Make the directories, none of them readable by others."""

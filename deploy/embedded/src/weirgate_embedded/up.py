@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TextIO
 
+from weirgate_bus.topology import Limits
 from weirgate_embedded import broker, demo, issuer
 from weirgate_embedded.certificate import make_certificates
 from weirgate_embedded.layout import SERVICES, Layout, UpRefused, check_ports, write_json, write_private
@@ -62,6 +63,7 @@ class Gateway:
     environment: dict[str, str] = field(default_factory=dict[str, str])
     """More settings for the services (tests, benches): ``WEIRGATE_…`` names, given to those that know them."""
     upstream_settings: dict[str, str] = field(default_factory=dict[str, str])
+    limits: Limits = field(default_factory=Limits)
     out: TextIO = sys.stderr
     stop_asked: threading.Event = field(default_factory=threading.Event)
 
@@ -123,7 +125,7 @@ class Gateway:
             seeding: Future[None] | None = None
             if self.with_demo:
                 seeding = pool.submit(self._make_upstream, upstream)
-            work.append(pool.submit(broker.provision, layout))
+            work.append(pool.submit(broker.provision, layout, self.limits))
             for each in work:
                 self._wait(each)
             if self.stop_asked.is_set():

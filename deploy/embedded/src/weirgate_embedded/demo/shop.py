@@ -88,7 +88,10 @@ def _mint(layout: Layout, agent: str, groups: tuple[str, ...]) -> str:
     request = urllib.request.Request(  # noqa: S310  (our own loopback address)
         f"http://127.0.0.1:{layout.port('console')}/v1/tokens",
         data=json.dumps({"agent": agent, "groups": groups, "ttl_s": TOKEN_TTL_S}).encode(),
-        headers={"authorization": f"Bearer {layout.secret('admin.token')}", "content-type": "application/json"},
+        headers={
+            "authorization": f"Bearer {layout.secret('admin.token')}",
+            "content-type": "application/json",
+        },
         method="POST",
     )
     try:

@@ -1,4 +1,4 @@
-"""A client that logs in with a password, sends one simple query and looks at nothing of the answer but its length.
+"""A client that logs in with a password and then looks at nothing of an answer but its length.
 
 A real driver would be the slowest part of the chain and hide what is measured.
 """
@@ -33,11 +33,10 @@ class Failed(Exception):
 
 def drain(url: str, sql: str, *, every_s: float = 0.0, call: Callable[[], None] | None = None) -> Drained:
     """Run a query and throw its rows away, counting them by the command tag."""
-    with _login(url) as peer:
-        text = sql.encode() + b"\0"
+    with login(url) as peer:
         began = time.perf_counter()
         next_call = began
-        peer.sendall(b"Q" + struct.pack(">I", len(text) + 4) + text)
+        peer.sendall(query(sql))
         buffer = bytearray(_READ_BYTES)
         size = 0
         tail = b""
@@ -59,16 +58,30 @@ def drain(url: str, sql: str, *, every_s: float = 0.0, call: Callable[[], None] 
     return Drained(rows=int(tail[at + 7 : tail.index(b"\0", at)]), size_bytes=size, seconds=seconds)
 
 
-def _login(url: str) -> socket.socket:
+def query(sql: str) -> bytes:
+    """Return a simple query message."""
+    text = sql.encode() + b"\0"
+    return b"Q" + struct.pack(">I", len(text) + 4) + text
+
+
+def login(url: str) -> socket.socket:
+    """Connect in clear and log in; returns the socket after the first ReadyForQuery.
+
+    Raises:
+        Failed: with the server's words.
+    """
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     peer = socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 5432))
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-    pairs = b"".join(f"{k}\0{v}\0".encode() for k, v in {"user": user, "database": parts.path[1:]}.items()) + b"\0"
+    pairs = (
+        b"".join(f"{k}\0{v}\0".encode() for k, v in {"user": user, "database": parts.path[1:]}.items())
+        + b"\0"
+    )
     peer.sendall(struct.pack(">II", len(pairs) + 8, 196608) + pairs)
     scram = _Scram(password)
     while True:
-        kind, body = _message(peer)
+        kind, body = message(peer)
         if kind == b"E":
             raise Failed(body.replace(b"\0", b" ").decode(errors="replace"))
         if kind == b"R":
@@ -79,7 +92,8 @@ def _login(url: str) -> socket.socket:
             return peer
 
 
-def _message(peer: socket.socket) -> tuple[bytes, bytes]:
+def message(peer: socket.socket) -> tuple[bytes, bytes]:
+    """Read one message: its type and its body."""
     head = _exactly(peer, 5)
     return head[:1], _exactly(peer, struct.unpack(">I", head[1:])[0] - 4)
 
