@@ -324,7 +324,7 @@ def test_a_reader_may(touch: Touch) -> None:
 
 def test_everything_is_permitted_where_everything_is_permitted() -> None:
     touch = Touch(
-        verb="ddl.unheard_of", capabilities=frozenset({"lateral.file", "lateral.unheard_of", "unlogged"}),
+        verb="ddl.unheard_of", capabilities=frozenset({"lateral.file", "lateral.unheard_of", "unlogged", "temporary"}),
         opaque=frozenset({"relation:x", "function:f"}), tables=frozenset({("public", "orders", "ddl")}),
         predicates=columns("customers", "email"),
     )  # fmt: skip

@@ -11,19 +11,8 @@ from typing import NamedTuple
 from weirgate_policy.entity import is_system
 from weirgate_policy.view import Ref, ResourceView
 from weirgate_policy.vocabulary import known_or_other
+from weirgate_sql.builtin import SENSITIVE
 from weirgate_sql.model import Touch
-
-SENSITIVE = frozenset({
-    "pg_authid", "pg_shadow", "pg_user_mapping", "pg_user_mappings", "pg_foreign_server",
-    "pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs",
-    "pg_stat_activity", "pg_stat_statements", "pg_stat_replication", "pg_stat_ssl", "pg_stat_gssapi",
-    "pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings", "pg_config",
-    "pg_largeobject", "pg_subscription", "pg_replication_origin_status", "pg_replication_slots",
-    "pg_backend_memory_contexts", "pg_shmem_allocations", "pg_shmem_allocations_numa", "pg_aios",
-    "user_mapping_options", "foreign_server_options", "foreign_table_options", "foreign_data_wrapper_options",
-})  # fmt: skip
-"""System catalogs that hold values of tables (histograms), texts of other sessions, password hashes or
-secrets."""
 
 _TABLE_ACTIONS = {"read": "select", "insert": "insert", "update": "update", "delete": "delete",
                   "truncate": "truncate", "lock": "lock"}  # fmt: skip
@@ -85,7 +74,7 @@ def _system(table: Ref, how: str) -> Iterable[Pair]:
     if how != "read":
         yield Pair("lateral.system", Ref("Resource"))
     yield Pair("catalog", table)
-    if table.name in SENSITIVE:
+    if f"{table.schema}.{table.name}" in SENSITIVE:
         yield Pair("system.sensitive", table)
 
 
@@ -131,6 +120,9 @@ def _verb(touch: Touch) -> Iterable[Pair]:
             yield from _on("grant", _touched(touch, "ddl") or [resource])
         case "maintenance":
             yield from _on(known_or_other(verb, "maintenance"), _touched(touch) or [resource])
+        case "call":
+            if not touch.functions:
+                raise NotUnderstood("call of no function")
         case "transaction":
             yield Pair("transaction", resource)
         case "session":
@@ -180,10 +172,11 @@ def _beyond(touch: Touch, view: ResourceView) -> Iterable[Pair]:
             yield Pair("explain", resource)
         elif capability == "lock":
             yield from _on("lock", _touched(touch, "lock") or [resource])
-        elif capability == "unlogged":
-            yield Pair("ddl.other", resource)
+        elif capability in ("unlogged", "temporary") and touch.verb.startswith("ddl."):
+            continue  # the action of the verb is asked on that very table
         elif capability == "system.sensitive":
-            yield Pair("system.sensitive", resource)
+            if not any(f"{one.schema}.{one.name}" in SENSITIVE for one in _touched(touch)):
+                yield Pair("system.sensitive", resource)
         else:
             raise NotUnderstood(f"no rule can speak of {capability!r}")
     for what in sorted(touch.opaque):

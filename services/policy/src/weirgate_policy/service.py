@@ -8,8 +8,6 @@ bounded in number and time. Whatever goes wrong with one operation becomes a ref
 import asyncio
 import time
 
-from weirgate_sql.touch import touch
-
 from weirgate_bus.port import BusConflict, BusError, Delivery, Expect, Stored, Subscription
 from weirgate_chassis import log
 from weirgate_chassis.clock import now
@@ -27,6 +25,7 @@ from weirgate_policy.memory import Lru
 from weirgate_policy.settings import PolicySettings
 from weirgate_policy.state import States
 from weirgate_policy.watch import Reading, Watches
+from weirgate_sql.touch import touch
 
 WAITING_LIMIT = 1024
 """Operations that may wait at once; one more is refused."""
