@@ -3,7 +3,7 @@
 Everything is read before anything is said, and nothing is sent unless all of it is right.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, cast
@@ -58,20 +58,24 @@ class Problems:
     problems: tuple[Problem, ...]
 
 
-def load(path: FilePath) -> Documents | Problems:
-    """Read a file, or every ``.yaml`` and ``.yml`` below a directory, with the ``.cedar`` files they name."""
+def load(*paths: FilePath) -> Documents | Problems:
+    """Read files, or every ``.yaml`` and ``.yml`` below directories, with the ``.cedar`` files they name.
+
+    Several paths are one set: a name is given once in all of them.
+    """
     loading = _Loading()
     try:
-        files = list(_files(path))
+        files = list(dict.fromkeys(file for path in paths for file in _files(path)))
     except BadSource as error:
         return Problems(problems=error.problems)
     for file in files:
         loading.take(file)
-    if path.is_dir():
-        loading.notice_unused(path)
+    for path in paths:
+        if path.is_dir():
+            loading.notice_unused(path)
     if not loading.problems and not loading.documents:
         loading.problems.append(
-            Problem(file=str(path), line=1, what="there is no document in it", right=_FIRST)
+            Problem(file=str(paths[0]), line=1, what="there is no document in it", right=_FIRST)
         )
     if any(problem.severity == "error" for problem in loading.problems):
         return Problems(problems=tuple(sorted(loading.problems, key=lambda one: (one.file, one.line))))
@@ -291,3 +295,19 @@ def _written_path(path: Path, written: Written) -> Path:
             return ("file",)
         case _:
             return path
+
+
+def publish_paths(paths: Sequence[FilePath], *, url: str, token: str) -> list[str]:
+    """Load several paths as one set and publish it; return what is wrong, nothing where it was published."""
+    from weirgate_cli.gateway import Failed, Gateway
+    from weirgate_cli.publish import refused_problems, send
+
+    loaded = load(*paths)
+    if isinstance(loaded, Problems):
+        return [str(problem) for problem in loaded.problems if problem.severity == "error"]
+    try:
+        send(Gateway(url=url, token=token), loaded, dry_run=False)
+    except Failed as error:
+        problems = [str(problem) for problem in refused_problems(error) if problem.severity == "error"]
+        return problems or [error.message]
+    return []

@@ -1,7 +1,7 @@
 """The approval service: holds operations for people, and decides once.
 
 Each instance follows the log by a durable consumer of its own (``approval-<name>``), so that each sees every
-fact in order; that several instances decide a request once is the log's doing (:mod:`weirgate_approval.desk`).
+fact in order; that several instances decide a request once is the log's doing (``weirgate_approval.desk``).
 Give instances names that stay (``WEIRGATE_NAME``): a new name reads the log from its beginning.
 """
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from weirgate_console.api.door import REFUSALS, Admin, Parts, TheParts
@@ -36,10 +36,12 @@ async def jwks(parts: TheParts) -> dict[str, Any]:
 
 
 @router.get("/.well-known/openid-configuration", summary="Discovery", responses={404: {"model": ErrorBody}})
-async def discovery(parts: TheParts) -> Discovery:
+async def discovery(parts: TheParts, request: Request) -> Discovery:
     """Say who the issuer is and where its keys are."""
     issuer = _mint(parts).issuer.issuer
-    return Discovery(issuer=issuer, jwks_uri=f"{issuer.rstrip('/')}/.well-known/jwks.json")
+    # The embedded issuer's name is no address; then the address it was asked at is its own.
+    base = issuer if issuer.startswith(("https://", "http://")) else str(request.base_url)
+    return Discovery(issuer=issuer, jwks_uri=f"{base.rstrip('/')}/.well-known/jwks.json")
 
 
 def _mint(parts: Parts) -> Mint:
