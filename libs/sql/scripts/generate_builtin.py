@@ -1,11 +1,14 @@
-"""Write ``weirgate_sql/builtin.json``: what a fresh PostgreSQL 18 has in ``pg_catalog`` and ``information_schema``.
+"""Write ``weirgate_sql/builtin.json``: what a fresh PostgreSQL 18 has in ``pg_catalog`` and
+``information_schema``.
 
 Run it from the workspace (it starts a server of its own)::
 
     .venv/bin/python libs/sql/scripts/generate_builtin.py
 
-Per function name (all overloads together, the most dangerous counts): ``k`` the kinds (``f a w p``), ``s`` whether it
-returns a set, ``l`` whether every overload is leakproof by PostgreSQL's own word, ``o`` the names of its OUT columns,
+Per function name (all overloads together, the most dangerous counts): ``k`` the kinds (``f a w p``), ``s``
+whether it
+returns a set, ``l`` whether every overload is leakproof by PostgreSQL's own word,
+``o`` the names of its OUT columns,
 ``d`` the capability calling it needs. A function that is not in the file is never taken for a harmless one.
 """
 
@@ -36,19 +39,23 @@ DANGEROUS: tuple[tuple[str, str], ...] = (
     (r"pg_(reload_conf|terminate_backend|cancel_backend|promote|switch_wal|create_restore_point|backup_.*|"
      r"wal_replay_.*|log_.*|log_backend_memory_contexts|export_snapshot|extension_config_dump|"
      r"import_system_collations|nextoid|stop_making_pinned_objects|.*_(relation|attribute)_stats|stat_reset.*|"
-     r"stat_force_next_flush|set_attribute_.*|walfile_.*|switch_.*|extension_update_paths)", "lateral.system"),
+     r"stat_force_next_flush|set_attribute_.*|walfile_.*|switch_.*|extension_update_paths)",
+     "lateral.system"),
 )  # fmt: skip
 
 HARMLESS_THOUGH_REVOKED: frozenset[str] = frozenset()
 """Functions whose EXECUTE is revoked from PUBLIC and which are harmless all the same: none so far."""
 
 SENSITIVE = (
-    "pg_authid", "pg_shadow", "pg_largeobject", "pg_largeobject_metadata", "pg_user_mapping", "pg_user_mappings",
+    "pg_authid", "pg_shadow", "pg_largeobject", "pg_largeobject_metadata", "pg_user_mapping",
+    "pg_user_mappings",
     "pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings", "pg_subscription", "pg_stat_activity",
     "pg_stat_replication", "pg_stat_wal_receiver", "pg_stat_ssl", "pg_stat_gssapi", "pg_stat_subscription",
     "pg_backend_memory_contexts", "pg_shmem_allocations", "pg_shmem_allocations_numa", "pg_aios", "pg_config",
-    "pg_replication_origin", "pg_replication_origin_status", "pg_replication_slots", "pg_stat_replication_slots",
-    "pg_prepared_xacts", "pg_stats", "pg_statistic", "pg_statistic_ext_data", "pg_stats_ext", "pg_stats_ext_exprs",
+    "pg_replication_origin", "pg_replication_origin_status", "pg_replication_slots",
+    "pg_stat_replication_slots",
+    "pg_prepared_xacts", "pg_stats", "pg_statistic", "pg_statistic_ext_data", "pg_stats_ext",
+    "pg_stats_ext_exprs",
 )  # fmt: skip
 """System relations that hold secrets, other sessions' SQL, or values of columns."""
 
@@ -58,7 +65,8 @@ SENSITIVE_INFORMATION_SCHEMA = (
 )  # fmt: skip
 
 VALUES = (
-    "pg_stats", "pg_statistic", "pg_statistic_ext_data", "pg_stats_ext", "pg_stats_ext_exprs", "pg_largeobject",
+    "pg_stats", "pg_statistic", "pg_statistic_ext_data", "pg_stats_ext", "pg_stats_ext_exprs",
+    "pg_largeobject",
 )  # fmt: skip
 """System relations that hold values of any column of any table, so nobody can say which label they bear."""
 
@@ -70,7 +78,8 @@ select json_agg(json_build_array(proname, prokind, proretset, proleakproof,
 from pg_proc p where pronamespace = 'pg_catalog'::regnamespace and oid < 16384"""
 
 RELATIONS = """
-select json_agg(json_build_array(n.nspname, c.relname, (select json_agg(attname order by attnum) from pg_attribute a
+select json_agg(json_build_array(n.nspname, c.relname, (select json_agg(attname order by attnum) from
+pg_attribute a
   where a.attrelid = c.oid and attnum > 0 and not attisdropped)) order by 1)
 from pg_class c join pg_namespace n on n.oid = relnamespace
 where n.nspname in ('pg_catalog', 'information_schema') and relkind in ('r', 'v')"""
@@ -112,7 +121,7 @@ def main() -> None:
         danger = capability(name, revoked=revoked)
         if danger:
             entry["d"] = danger
-    body = {
+    body: dict[str, Any] = {
         "version": 18,
         "functions": dict(sorted(functions.items())),
         "relations": {f"{schema}.{name}": columns or [] for schema, name, columns in sorted(relations)},

@@ -69,7 +69,8 @@ def _analyse(text: str, catalog: Catalog, context: SessionContext) -> tuple[Read
         reader = Utilities(session, effects)
         reader.path_was_set = path_was_set
         outs = reader.statement(statement.kind, statement.node, statement.text)
-        compare(statement, effects.named)
+        if statement.kind != "PrepareStmt":  # what it prepares is read, and compared, when it is executed
+            compare(statement, effects.named)
         if effects.path_may_change:
             path_was_set = True
             if reader.search_path is None:

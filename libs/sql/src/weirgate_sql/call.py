@@ -43,7 +43,8 @@ class Calls(Expressions):
         if builtin is not None:
             value, row = self._builtin(name, builtin, nodes, arguments, in_from=in_from)
         if known:
-            # Overloads are chosen by argument types, and a better match in a schema of the path beats pg_catalog.
+            # Overloads are chosen by argument types, and a better match in a schema of the path beats
+            # pg_catalog.
             for function in known:
                 found, columns = self._user(function, arguments)
                 value = found if value is None else merge((value, found))
@@ -56,9 +57,8 @@ class Calls(Expressions):
 
     def _around(self, fields: Node, scope: Scope, arguments: list[Value]) -> list[Value]:
         """Read what stands around the arguments of an aggregate or window function."""
-        extra: list[Value] = []
-        for node in fields.get("agg_order", []):
-            extra.append(self.decide(self.expr(node["SortBy"]["node"], scope)))
+        order = [node["SortBy"]["node"] for node in fields.get("agg_order", [])]
+        extra = [self.decide(self.expr(node, scope)) for node in order]
         if "agg_filter" in fields:
             extra.append(self.decide(self.expr(fields["agg_filter"], scope)))
         if "over" in fields:
@@ -77,9 +77,11 @@ class Calls(Expressions):
         if schema is not None or len(nodes) != 1 or "ColumnRef" not in nodes[0] or fields.get("over"):
             return None
         names = strings(nodes[0]["ColumnRef"]["fields"])
-        if len(names) == 1 and self.find(names[0], scope) is not None:
+        if names[-1] == "*":
+            names = names[:-1]
+        elif len(names) > 1 or self.find(names[0], scope) is not None:
             return None
-        item = self.item_named([part for part in names if part != "*"], scope)
+        item = self.item_named(names, scope)
         if item is None or not any(field.name == name for field in item.row.fields):
             return None
         if name in FUNCTIONS or name in TYPES or self.functions_named(None, name):
@@ -265,7 +267,8 @@ _READABLE = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "
 
 
 def _table_names(inner: str) -> list[str]:
-    """Return the column names of ``TABLE(a integer, "b" numeric(10,2))``, without the word and its brackets."""
+    """Return the column names of ``TABLE(a integer, "b" numeric(10,2))``, without the word and its
+    brackets."""
     names: list[str] = []
     depth = 0
     part = ""

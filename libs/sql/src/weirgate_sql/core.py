@@ -20,7 +20,8 @@ class Unplannable(Unreadable):
 
 @dataclass(slots=True)
 class Session:
-    """What a statement depends on beyond its text; later statements of the same text see what earlier ones did."""
+    """What a statement depends on beyond its text; later statements of the same text see what earlier ones
+    did."""
 
     catalog: Catalog
     path: tuple[str, ...] | None
@@ -139,21 +140,18 @@ def only(node: Node) -> tuple[str, Any]:
 
 def fields_of(outs: Outs, names: list[str]) -> Row:
     """Return the columns of a subquery or common table expression, renamed from the left."""
-    fields: list[Field] = []
-    for position, out in enumerate(outs):
-        name = names[position] if position < len(names) else out.name
-        fields.append(Field(name, out.value, NONE))
-    open_value: Value | None = None
     if outs.ragged:
+        # Nobody knows which name stands over which column, so any may hold what any of them holds.
         sources = NONE.union(*(out.value.sources for out in outs))
-        open_value = Value(sources, unknown=any(out.value.unknown for out in outs))
-        for name in names[len(outs) :]:
-            fields.append(Field(name, open_value))
-    else:
-        # Too few columns for the names: PostgreSQL refuses it.
-        if len(names) > len(outs):
-            raise Unreadable("more column names than columns")
-    return Row(fields, open_value=open_value)
+        either = Value(sources, unknown=any(out.value.unknown for out in outs))
+        known = dict.fromkeys([*names, *(out.name for out in outs if out.name != "*")])
+        return Row([Field(name, either) for name in known], open_value=either)
+    if len(names) > len(outs):
+        raise Unreadable("more column names than columns")
+    return Row(
+        Field(names[position] if position < len(names) else out.name, out.value)
+        for position, out in enumerate(outs)
+    )
 
 
 def constant_text(node: Node | None) -> str | None:

@@ -357,7 +357,8 @@ class Expressions(Relations):
         return merge((self.expr(fields["expr"], scope),))
 
     def _json(self, fields: Node, scope: Scope) -> Value:
-        """Read any of the JSON forms: whatever expression is inside flows into the value and may make it fail."""
+        """Read any of the JSON forms: whatever expression is inside flows into the value and may make it
+        fail."""
         value = merge(self._inside(fields, scope))
         return self.decide(value)
 
@@ -423,12 +424,14 @@ class Expressions(Relations):
         "A_Const": _constant, "ParamRef": _constant, "SetToDefault": _constant, "SQLValueFunction": _constant,
         "MergeSupportFunc": _constant, "CurrentOfExpr": _constant,
         "ColumnRef": column, "A_Expr": _operator, "BoolExpr": _boolean, "CaseExpr": _case,
-        "CoalesceExpr": _coalesce, "MinMaxExpr": _arguments, "GroupingFunc": _arguments, "NullTest": _argument,
+        "CoalesceExpr": _coalesce, "MinMaxExpr": _arguments, "GroupingFunc": _arguments,
+        "NullTest": _argument,
         "BooleanTest": _argument, "NamedArgExpr": _argument, "CollateClause": _collate, "List": _list,
         "A_ArrayExpr": _array, "RowExpr": _row, "TypeCast": _cast, "A_Indirection": _indirection,
         "SubLink": _sublink, "FuncCall": _call, "XmlExpr": _xml, "XmlSerialize": _xml_serialize,
         "JsonIsPredicate": _json_safe, "JsonScalarExpr": _json_safe, "JsonSerializeExpr": _json,
-        "JsonObjectConstructor": _json, "JsonArrayConstructor": _json_safe, "JsonArrayQueryConstructor": _json_safe,
+        "JsonObjectConstructor": _json, "JsonArrayConstructor": _json_safe,
+        "JsonArrayQueryConstructor": _json_safe,
         "JsonObjectAgg": _json, "JsonArrayAgg": _json_safe, "JsonFuncExpr": _json, "JsonParseExpr": _json,
         "JsonValueExpr": _json_safe, "JsonArgument": _json_safe, "MultiAssignRef": _multi_assign,
     }  # fmt: skip

@@ -13,7 +13,8 @@ def outputs(text: str, catalog: Catalog, context: SessionContext) -> tuple[tuple
 
     Returns:
         One for each inner statement: the output columns left to right, each with every column whose value can
-        reach it; ``None`` where no data of relations comes back (SHOW, EXPLAIN, utility statements, a star over
+        reach it; ``None`` where no data of relations comes back (SHOW, EXPLAIN, utility statements,
+        a star over
         system catalogs alone).
 
     Raises:

@@ -56,7 +56,8 @@ class Function:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What is known of one database. System catalogs (``pg_catalog``, ``information_schema``) need not be in it."""
+    """What is known of one database. System catalogs (``pg_catalog``, ``information_schema``) need not be in
+    it."""
 
     database: str
     login: str
@@ -175,25 +176,33 @@ class Touch:
 
     verb: str
     """``select insert update delete merge truncate lock`` · ``copy.in copy.out`` · ``ddl.<what>`` ·
-    ``transaction`` · ``session.<what>`` (set, reset, show, listen, notify, discard, prepare, declare, close …) ·
+    ``transaction`` · ``session.<what>`` (set, reset, show, listen, notify, discard, prepare, declare, close
+    …) ·
     ``lateral.<what>`` · ``maintenance.<what>`` (vacuum, analyze …) · ``grant``."""
     reads: frozenset[ColumnRef] = frozenset()
-    """Every column whose value is read, wherever; a relation read without columns (``count(*)``) stands in ``tables``."""
+    """Every column whose value is read, wherever; a relation read without columns (``count(*)``) stands in
+    ``tables``."""
     writes: frozenset[ColumnRef] = frozenset()
     """Columns assigned by INSERT, UPDATE, MERGE, COPY IN."""
     tables: frozenset[tuple[str, str, str]] = frozenset()
-    """(schema, table, how) for every relation touched; how is ``read insert update delete truncate lock ddl``."""
+    """(schema, table, how) for every relation touched; how is ``read insert update delete truncate lock
+    ddl``."""
     predicates: frozenset[ColumnRef] = frozenset()
-    """Columns that decide which rows come back, their order or number, or whether an error is raised: WHERE, JOIN,
-    HAVING, GROUP, ORDER, DISTINCT, set operations other than UNION ALL, LIMIT, CASE conditions, aggregates' FILTER,
+    """Columns that decide which rows come back, their order or number, or whether an error is raised: WHERE,
+    JOIN,
+    HAVING, GROUP, ORDER, DISTINCT, set operations other than UNION ALL, LIMIT, CASE conditions, aggregates'
+    FILTER,
     casts and functions that can raise on a value."""
     flows: frozenset[ColumnRef] = frozenset()
-    """Columns whose values a statement writes somewhere (INSERT … SELECT, CREATE TABLE AS, UPDATE SET x = y)."""
+    """Columns whose values a statement writes somewhere (INSERT … SELECT, CREATE TABLE AS, UPDATE SET x =
+    y)."""
     functions: frozenset[str] = frozenset()
     """Qualified names of the functions called; built-in ones as ``pg_catalog.<name>``."""
     capabilities: frozenset[str] = frozenset()
-    """What it can do beyond tables: ``lateral.program lateral.file lateral.dynamic lateral.foreign lateral.extension
-    lateral.system lateral.role lateral.replication lateral.largeobject lateral.function`` and ``explain``, ``lock``,
+    """What it can do beyond tables: ``lateral.program lateral.file lateral.dynamic lateral.foreign
+    lateral.extension
+    lateral.system lateral.role lateral.replication lateral.largeobject lateral.function`` and ``explain``,
+    ``lock``,
     ``unlogged`` … Everything ``lateral.*`` leads sideways."""
     opaque: frozenset[str] = frozenset()
     """What could not be seen into: unknown relations (``schema.table`` or the bare name), functions without

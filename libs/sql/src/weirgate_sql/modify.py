@@ -1,12 +1,10 @@
 """INSERT, UPDATE, DELETE, MERGE: what is assigned, from where, and what RETURNING gives back."""
 
-from collections.abc import Iterable
-
 from weirgate_sql.core import Outs, only
 from weirgate_sql.model import ColumnRef, Unreadable
 from weirgate_sql.parse import Node
 from weirgate_sql.query import Queries
-from weirgate_sql.value import CONSTANT, Field, Item, Row, Scope, Value, merge
+from weirgate_sql.value import CONSTANT, NONE, Field, Item, Row, Scope, Value, merge
 
 _COMMANDS = {"CMD_INSERT": "insert", "CMD_UPDATE": "update", "CMD_DELETE": "delete"}
 
@@ -213,11 +211,11 @@ class Modifications(Queries):
         known = target.assigned.get(column)
         target.assigned[column] = value if known is None else merge((known, value))
 
-    def _refs(self, target: Target, column: str) -> Iterable[ColumnRef]:
+    def _refs(self, target: Target, column: str) -> frozenset[ColumnRef]:
         field = target.row.find(column)
         if field is None:
             if column == "*":
-                return ()
+                return NONE
             raise Unreadable(f'column "{column}" of "{target.name}" is not known')
         # Of a view, the columns behind it are written as well.
         return field.reads
@@ -241,9 +239,8 @@ class Modifications(Queries):
         for node in clause.get("options", []):
             option = node["ReturningOption"]
             names[option.get("option", "RETURNING_OPTION_OLD")] = option["value"]
-        for name in names.values():
-            # What was there before is what the columns hold; it may have been assigned from elsewhere by now.
-            items.append(Item(name, after, columns_visible=False))
+        # What was there before is what the columns hold, what is there now may have come from elsewhere.
+        items += [Item(name, after, columns_visible=False) for name in names.values()]
         inner = Scope(scope.parent, items)
         inner.ctes = scope.ctes
         return self.targets(clause["exprs"], inner)

@@ -10,13 +10,15 @@ UNNAMED = "?column?"
 _FIXED = {
     "GroupingFunc": "grouping", "MergeSupportFunc": "merge_action", "A_ArrayExpr": "array", "RowExpr": "row",
     "CoalesceExpr": "coalesce", "XmlSerialize": "xmlserialize", "JsonParseExpr": "json",
-    "JsonScalarExpr": "json_scalar", "JsonSerializeExpr": "json_serialize", "JsonObjectConstructor": "json_object",
+    "JsonScalarExpr": "json_scalar", "JsonSerializeExpr": "json_serialize",
+    "JsonObjectConstructor": "json_object",
     "JsonArrayConstructor": "json_array", "JsonArrayQueryConstructor": "json_array",
     "JsonObjectAgg": "json_objectagg", "JsonArrayAgg": "json_arrayagg",
 }  # fmt: skip
 _XML = {
     "IS_XMLCONCAT": "xmlconcat", "IS_XMLELEMENT": "xmlelement", "IS_XMLFOREST": "xmlforest",
-    "IS_XMLPARSE": "xmlparse", "IS_XMLPI": "xmlpi", "IS_XMLROOT": "xmlroot", "IS_XMLSERIALIZE": "xmlserialize",
+    "IS_XMLPARSE": "xmlparse", "IS_XMLPI": "xmlpi", "IS_XMLROOT": "xmlroot",
+    "IS_XMLSERIALIZE": "xmlserialize",
 }  # fmt: skip
 _JSON = {"JSON_EXISTS_OP": "json_exists", "JSON_QUERY_OP": "json_query", "JSON_VALUE_OP": "json_value"}
 _VALUE = {

@@ -1,12 +1,15 @@
 """SQL text to trees, by PostgreSQL's own grammar (libpg_query through ``postgast``'s shared library).
 
 The tree is libpg_query's JSON, decoded: every node is ``{"Kind": {field: value}}``, fields that hold their
-default are absent. We take the JSON and not postgast's protobuf because the protobuf decoder gives up at 100 levels,
-which a chain of fifty ``||`` already has, while the JSON decoder stops at Python's own recursion limit (and never
+default are absent. We take the JSON and not postgast's protobuf because the protobuf decoder gives up at 100
+levels,
+which a chain of fifty ``||`` already has, while the JSON decoder stops at Python's own recursion limit (and
+never
 crashes): deeper text is refused.
 
 A left-deep chain such as ``a+a+a…`` costs the C side one stack frame a term: 100,000 of them overflow eight
-mebibytes, and that is a segmentation fault of the whole service. Text long enough for that is read on a thread
+mebibytes, and that is a segmentation fault of the whole service. Text long enough for that is read on a
+thread
 with a stack that even ``STATEMENT_LIMIT_BYTES`` of such terms cannot fill.
 """
 
@@ -26,7 +29,8 @@ Node = dict[str, Any]
 """One node of the tree, or the fields of one."""
 
 _PLAIN_LIMIT_BYTES = 16 * 1024
-"""Shorter text cannot nest deeper than 8,000 levels (two bytes a term), a tenth of what fills a default stack."""
+"""Shorter text cannot nest deeper than 8,000 levels (two bytes a term), a tenth of what fills a default
+stack."""
 _DEEP_STACK_BYTES = 768 * 1024 * 1024
 """Address space, not memory: only touched pages count. 524,288 terms took under 300 MiB."""
 _DEEP = threading.Lock()

@@ -136,7 +136,8 @@ class Relations(Core):
         return Row(fields, open_value=open_value, relation=(schema, name), traced=sensitive)
 
     def _child(self, relation: Relation, how: str) -> Row:
-        """Return the columns of a partition or an inheriting table: labels of the parent's columns hold for it."""
+        """Return the columns of a partition or an inheriting table: labels of the parent's columns hold for
+        it."""
         fields: list[Field] = []
         for column in relation.columns:
             refs = {ColumnRef(schema=relation.schema, table=relation.name, column=column.name)}
@@ -381,9 +382,8 @@ class Relations(Core):
 
     def _table_function(self, fields: Node, scope: Scope) -> Item:
         parts = [self.expr(fields["docexpr"], scope), self.expr(fields["rowexpr"], scope)]
+        parts += [self.expr(node["ResTarget"]["val"], scope) for node in fields.get("namespaces", [])]
         names: list[str] = []
-        for node in fields.get("namespaces", []):
-            parts.append(self.expr(node["ResTarget"]["val"], scope))
         for node in fields.get("columns", []):
             column = node["RangeTableFuncCol"]
             names.append(column["colname"])
@@ -410,7 +410,8 @@ class Relations(Core):
         return Item(*_aliased(alias["aliasname"], Row(Field(name, value) for name in names), alias))
 
     def define_ctes(self, clause: Node, scope: Scope) -> None:
-        """Read a WITH clause into ``scope``. Every one is read, named or not: a data-modifying one runs anyway."""
+        """Read a WITH clause into ``scope``. Every one is read, named or not: a data-modifying one runs
+        anyway."""
         recursive = clause.get("recursive", False)
         entries = [node["CommonTableExpr"] for node in clause.get("ctes", [])]
         if recursive:
@@ -499,7 +500,8 @@ def _aliased(name: str, row: Row, alias: Node | None) -> tuple[str, Row]:
 
 
 def _by_dependency(entries: list[Node]) -> list[Node]:
-    """Order common table expressions so that each comes after those it names (WITH RECURSIVE allows any order)."""
+    """Order common table expressions so that each comes after those it names (WITH RECURSIVE allows any
+    order)."""
     by_name = {entry["ctename"]: entry for entry in entries}
     ordered: list[Node] = []
     state: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """Statements that change the session and not the data: SET, PREPARE, DECLARE, transactions.
 
-The search_path is followed through a text where it is certain. Where it is not (a transaction ends that may have
+The search_path is followed through a text where it is certain. Where it is not (a transaction ends that may
+have
 held a SET LOCAL, a function may have called ``set_config``), later statements of the text must name schemas.
 """
 
@@ -9,6 +10,7 @@ from weirgate_sql.model import Defines, Unreadable
 from weirgate_sql.modify import Reader
 from weirgate_sql.parse import Node, Parsed, split
 from weirgate_sql.safe import setting_is_harmless
+from weirgate_sql.second import compare
 from weirgate_sql.value import Scope
 
 _ENDS = frozenset({
@@ -98,7 +100,8 @@ class Sessions(Reader):
     def declare(self, fields: Node, text: str) -> None:
         """Read DECLARE: the query is planned and started here, so its effects count here too.
 
-        A cursor keeps the relations it was declared with whatever becomes of the search_path, so the path goes
+        A cursor keeps the relations it was declared with whatever becomes of the search_path, so the path
+        goes
         into the text that later FETCHes are judged by.
         """
         self.query(fields["query"], None)
@@ -162,14 +165,18 @@ class Sessions(Reader):
             self.session.path = tuple(value for value in values if value)
             statements = statements[1:]
         self.session.stack.append(mark)
+        named, self.effects.named = self.effects.named, set()
         try:
             if len(statements) != 1:
                 raise Unreadable(f"{mark} does not stand for one statement")
-            found = statements[0]
+            found = whole = statements[0]
             if found.kind == wrapper:
                 ((kind, node),) = found.node["query"].items()
                 found = Parsed(text=found.text, kind=kind, node=node)
-            return self.inner(found)
+            outs = self.inner(found)
+            compare(whole, self.effects.named)
+            return outs
         finally:
+            self.effects.named = named
             self.session.path = path
             self.session.stack.pop()

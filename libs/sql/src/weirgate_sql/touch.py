@@ -8,7 +8,8 @@ from weirgate_sql.model import Catalog, Touch
 def touch(text: str, catalog: Catalog, context: SessionContext) -> tuple[Touch, ...]:
     """Say what each statement of a text does, in order.
 
-    Later statements see what earlier ones of the same text have done to the session: SET search_path, PREPARE,
+    Later statements see what earlier ones of the same text have done to the session: SET search_path,
+    PREPARE,
     DECLARE, temporary tables.
 
     Args:
@@ -20,8 +21,10 @@ def touch(text: str, catalog: Catalog, context: SessionContext) -> tuple[Touch, 
         One for each inner statement; ``()`` for an empty text.
 
     Raises:
-        Unreadable: PostgreSQL's grammar does not take it, the two readers disagree, a name stands for nothing that
-            is known of this session, or a form is not understood. Unknown relations and functions do not raise:
+        Unreadable: PostgreSQL's grammar does not take it, the two readers disagree, a name stands for
+        nothing that
+            is known of this session, or a form is not understood. Unknown relations and functions do not
+            raise:
             they stand in ``opaque``.
     """
     return tuple(reading.touch for reading in analyse(text, catalog, context))

@@ -1,6 +1,7 @@
 """Everything else: COPY, DDL, maintenance, rights, and what leads sideways.
 
-A statement kind that stands in no table here is refused: a new version's new statement is not taken for harmless.
+A statement kind that stands in no table here is refused: a new version's new statement is not taken for
+harmless.
 """
 
 from collections.abc import Callable
@@ -26,8 +27,10 @@ DDL: dict[str, tuple[str, str | None]] = {
     "AlterTypeStmt": ("alter_type", None), "CreateStatsStmt": ("create_statistics", None),
     "AlterStatsStmt": ("alter_statistics", None), "AlterObjectSchemaStmt": ("set_schema", None),
     "AlterOwnerStmt": ("alter_owner", "lateral.role"), "AlterObjectDependsStmt": ("alter_depends", None),
-    "AlterCollationStmt": ("alter_collation", None), "CreateConversionStmt": ("create_conversion", "lateral.function"),
-    "AlterTSDictionaryStmt": ("alter_text_search", None), "AlterTSConfigurationStmt": ("alter_text_search", None),
+    "AlterCollationStmt": ("alter_collation", None), "CreateConversionStmt": ("create_conversion",
+    "lateral.function"),
+    "AlterTSDictionaryStmt": ("alter_text_search", None), "AlterTSConfigurationStmt": ("alter_text_search",
+    None),
     "DefineStmt": ("create_object", "lateral.function"),
     # Code that runs later, with the rights of whoever touches the table next.
     "CreateFunctionStmt": ("create_function", "lateral.function"),
@@ -43,7 +46,8 @@ DDL: dict[str, tuple[str, str | None]] = {
     "AlterOpFamilyStmt": ("alter_operator_family", "lateral.function"),
     "AlterOperatorStmt": ("alter_operator", "lateral.function"),
     "CreateAmStmt": ("create_access_method", "lateral.function"),
-    "CreatePolicyStmt": ("create_policy", "lateral.role"), "AlterPolicyStmt": ("alter_policy", "lateral.role"),
+    "CreatePolicyStmt": ("create_policy", "lateral.role"), "AlterPolicyStmt": ("alter_policy",
+    "lateral.role"),
     "CreateExtensionStmt": ("create_extension", "lateral.extension"),
     "AlterExtensionStmt": ("alter_extension", "lateral.extension"),
     "AlterExtensionContentsStmt": ("alter_extension", "lateral.extension"),
@@ -77,9 +81,11 @@ DDL: dict[str, tuple[str, str | None]] = {
 """Statement kind to what follows ``ddl.``, and the capability it needs besides."""
 
 _OBJECTS: dict[str, str] = {
-    "OBJECT_TABLE": "table", "OBJECT_VIEW": "view", "OBJECT_MATVIEW": "materialized_view", "OBJECT_INDEX": "index",
+    "OBJECT_TABLE": "table", "OBJECT_VIEW": "view", "OBJECT_MATVIEW": "materialized_view",
+    "OBJECT_INDEX": "index",
     "OBJECT_SEQUENCE": "sequence", "OBJECT_SCHEMA": "schema", "OBJECT_FUNCTION": "function",
-    "OBJECT_PROCEDURE": "function", "OBJECT_ROUTINE": "function", "OBJECT_TRIGGER": "trigger", "OBJECT_RULE": "rule",
+    "OBJECT_PROCEDURE": "function", "OBJECT_ROUTINE": "function", "OBJECT_TRIGGER": "trigger",
+    "OBJECT_RULE": "rule",
     "OBJECT_EXTENSION": "extension", "OBJECT_TYPE": "type", "OBJECT_DOMAIN": "domain",
     "OBJECT_FOREIGN_TABLE": "foreign_table", "OBJECT_FOREIGN_SERVER": "server", "OBJECT_POLICY": "policy",
     "OBJECT_FDW": "foreign_data_wrapper", "OBJECT_PUBLICATION": "publication",
@@ -101,7 +107,8 @@ _OBJECT_CAPABILITIES = {
 SIMPLE: dict[str, tuple[str, str | None]] = {
     "ListenStmt": ("session.listen", None), "UnlistenStmt": ("session.unlisten", None),
     "NotifyStmt": ("session.notify", None), "ConstraintsSetStmt": ("session.set_constraints", None),
-    "CheckPointStmt": ("maintenance.checkpoint", "lateral.system"), "LoadStmt": ("lateral.extension", "lateral.extension"),
+    "CheckPointStmt": ("maintenance.checkpoint", "lateral.system"), "LoadStmt": ("lateral.extension",
+    "lateral.extension"),
     "GrantRoleStmt": ("grant", "lateral.role"), "GrantStmt": ("grant", None),
     "AlterDefaultPrivilegesStmt": ("grant", None), "AlterSystemStmt": ("lateral.system", "lateral.system"),
 }  # fmt: skip
@@ -365,7 +372,6 @@ class Utilities(Sessions):
     def _made(self, variable: Node) -> None:
         """Note a relation that is being made: what it is called decides what it hides."""
         name, schema = variable.get("relname", ""), variable.get("schemaname")
-        self.effects.named.add((schema or "", name))
         if variable.get("relpersistence") == "t" or (schema or "").startswith("pg_temp"):
             self.session.temporary.add(name)
             self.effects.capabilities.add("temporary")
@@ -390,7 +396,8 @@ class Utilities(Sessions):
     def _ddl_walk(self, node: object, scope: Scope) -> None:
         """Read every expression and query inside a definition.
 
-        An expression in DDL (a CHECK, a USING, the predicate of an index) runs over the rows that are there, and
+        An expression in DDL (a CHECK, a USING, the predicate of an index) runs over the rows that are there,
+        and
         its failing tells of them: all of it counts as deciding.
         """
         if isinstance(node, list):

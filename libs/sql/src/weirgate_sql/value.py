@@ -1,6 +1,8 @@
-"""What the reader carries about: where a value comes from, what a relation offers, and what a statement has done.
+"""What the reader carries about: where a value comes from, what a relation offers, and what a statement has
+done.
 
-Plain mutable classes with slots, not frozen dataclasses: one is made for each column in sight, many times a statement.
+Plain mutable classes with slots, not frozen dataclasses: one is made for each column in sight, many times a
+statement.
 """
 
 from collections.abc import Iterable
@@ -39,7 +41,8 @@ class Field(NamedTuple):
 
 
 class Row:
-    """The columns of a relation, a subquery, a function's result or a row value, and how to find one by name."""
+    """The columns of a relation, a subquery, a function's result or a row value, and how to find one by
+    name."""
 
     __slots__ = ("bases", "fields", "index", "open", "relation", "traced")
 
