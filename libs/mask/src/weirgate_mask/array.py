@@ -13,6 +13,7 @@ _TEXT_PIECE = re.compile(rb'[{},]|"(?:[^"\\]|\\.)*"|[^{},"\\]+', re.DOTALL)
 _BOUNDS = re.compile(rb"(\[-?\d+:-?\d+\])+=")
 _UNESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPE = re.compile(rb'(["\\])')
+_PLAIN = re.compile(rb"[^\s{},\"\\]+")
 _NULL = b"\xff\xff\xff\xff"
 
 Cell = Callable[[bytes], bytes | None]
@@ -49,6 +50,12 @@ def map_binary(cell: bytes, element: Cell) -> bytes:
     return _HEAD.pack(dimensions, int(null), oid) + cell[12 : 12 + 8 * dimensions] + b"".join(parts)
 
 
+def _written(element: bytes) -> bytes:
+    if _PLAIN.fullmatch(element) and element.upper() != b"NULL":
+        return element
+    return b'"' + _ESCAPE.sub(rb"\\\1", element) + b'"'
+
+
 def map_text(cell: bytes, element: Cell) -> bytes:
     """Rewrite each element that is not NULL of an array in text format (delimiter ``,``).
 
@@ -71,5 +78,5 @@ def map_text(cell: bytes, element: Cell) -> bytes:
             masked = element(_UNESCAPE.sub(rb"\1", text[1:-1]))
         else:
             masked = None if text.upper() == b"NULL" else element(text)
-        parts.append(b"NULL" if masked is None else b'"' + _ESCAPE.sub(rb"\\\1", masked) + b'"')
+        parts.append(b"NULL" if masked is None else _written(masked))
     return b"".join(parts)

@@ -211,6 +211,7 @@ class WrittenRows:
         whole: Mapping[int, CellMasker],
         found: Mapping[int, CellMasker],
         detectors: Detectors | None,
+        unscanned: frozenset[int] = frozenset(),
     ) -> None:
         self.cells_masked = 0
         self._format = _CsvRows(options) if options.format == "csv" else _TextRows(options)
@@ -218,6 +219,7 @@ class WrittenRows:
         self._whole = [(column, FieldMemo(self._rewritten(mask))) for column, mask in whole.items()]
         self._found = [(column, FieldMemo(self._rewritten(mask))) for column, mask in found.items()]
         self._detectors = detectors
+        self._unscanned = unscanned
         plain = options.delimiter in _PLAIN_DELIMITERS
         if options.format == "csv":
             plain = plain and options.quote == '"' and options.escape in ('"', "\\")
@@ -264,9 +266,9 @@ class WrittenRows:
             self._header = False
             header = [rows.pop(0)]
         looked = self._hit(rows)
-        if not self._whole and not looked:
+        if not self._whole and not looked and not self._unscanned:
             return region
-        for number in range(len(rows)) if self._whole else sorted(looked):
+        for number in range(len(rows)) if self._whole or self._unscanned else sorted(looked):
             fields = form.split(rows[number])
             if len(fields) != self._columns:
                 raise PeerError(f"not a row of {self._columns} columns")
@@ -275,9 +277,11 @@ class WrittenRows:
                 if not form.is_null(field):
                     fields[column] = memo[field]
                     self.cells_masked += 1
-            if number in looked:
+            if number in looked or self._unscanned:
                 for column, memo in self._found:
                     field = fields[column]
+                    if number not in looked and column not in self._unscanned:
+                        continue
                     if not form.is_null(field) and (masked := memo[field]) != field:
                         fields[column] = masked
                         self.cells_masked += 1

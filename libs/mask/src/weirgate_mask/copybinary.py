@@ -39,8 +39,10 @@ class BinaryRows:
     def feed(self, data: bytes) -> bytes:
         """Take some bytes and return what may go on: see :class:`weirgate_mask.copies.CopyMasker`."""
         self._waiting += data
-        if self._ended and self._waiting:
-            raise PeerError("bytes after the end of COPY")
+        if self._ended:
+            if self._waiting:
+                raise PeerError("bytes after the end of COPY")
+            return b""
         if self._need > ROW_LIMIT_BYTES or len(self._waiting) > 2 * ROW_LIMIT_BYTES:
             raise PeerError("a row of COPY is over the limit")
         if len(self._waiting) < self._need:

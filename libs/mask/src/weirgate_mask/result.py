@@ -11,7 +11,7 @@ from weirgate_mask.copybinary import BinaryRows
 from weirgate_mask.keys import Keyring
 from weirgate_mask.kind import OPAQUE, Kind, kind_of, kind_of_name
 from weirgate_mask.mismatch import PlanMismatch
-from weirgate_mask.rows import RowMasker
+from weirgate_mask.rows import RowMasker, hidden_from_scan
 from weirgate_mask.scrub import scrub_error, scrub_text
 from weirgate_mask.strictness import REDACT
 from weirgate_mask.substitute import Substitute
@@ -26,7 +26,20 @@ __all__ = [
     "row_masker",
     "scrub_error",
     "scrub_text",
+    "statement_plan",
 ]
+
+
+def statement_plan(whole: Plan, number: int) -> StatementPlan:
+    """Return the plan of one statement of an operation, counted from 0.
+
+    Raises:
+        PlanMismatch: the plan does not have it; what it answers may not be let through.
+    """
+    _check_possible(whole)
+    if not 0 <= number < len(whole.statements):
+        raise PlanMismatch(f"statement {number + 1} is not in the plan")
+    return whole.statements[number]
 
 
 class Field(Protocol):
@@ -123,7 +136,8 @@ def copy_masker(
     scan = content.detectors if content else None
     if binary:
         return CopyMasker(BinaryRows(columns, RowMasker(kinds, masked, found, scan)))
-    return CopyMasker(WrittenRows(written, columns, masked, found, scan))
+    unscanned = frozenset(column for column in found if hidden_from_scan(kinds[column][0], False))
+    return CopyMasker(WrittenRows(written, columns, masked, found, scan, unscanned))
 
 
 def _copied(output: OutputPlan, binary: bool) -> Kind:

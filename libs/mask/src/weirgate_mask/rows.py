@@ -130,7 +130,7 @@ class RowMasker:
         self._sifted: dict[int, str] = {}
         for column in self._found:
             kind, binary = kinds[column]
-            sift = _sift(kind, binary)
+            sift = hidden_from_scan(kind, binary)
             if sift is None:
                 self._scanned.append(column)
             else:
@@ -227,7 +227,7 @@ def _looked_up(block: bytes, first: Index, last: Index, memo: Memo) -> list[byte
     return [memo[block[start:end]] for start, end in zip(first.tolist(), last.tolist(), strict=True)]
 
 
-def _sift(kind: Kind, binary: bool) -> str | None:
+def hidden_from_scan(kind: Kind, binary: bool) -> str | None:
     """Say how cells worth a look are found where a scan of the raw bytes would not see into them."""
     scalar = kind.element or kind
     if binary and kind.family == "integer":
