@@ -1,13 +1,18 @@
 """The shell around the desk: facts from the log in, proposals to the log out.
 
-* One fact is settled at a time, in the order of the log, and a batch is accepted only when all of it is
-  settled: what a crash interrupts comes again, and the desk, rebuilt from the log, finds it done or does it.
-* A proposal the log refuses (``BusConflict``: another approval process was first) makes the clerk read that
-  request again and ask the desk anew. So does a publish of which nobody knows whether it was stored.
+* The log is the only memory. A clerk that starts reads every request, every operation held within the
+  longest window, and of each open request what has happened since; then it goes on from there, in the order
+  of the log. So nothing is lost between two lives of it, and any number of clerks may work side by side.
+* One fact is settled at a time: the next is looked at once the log holds everything that follows from the
+  last.
+* A proposal the log refuses (``BusConflict``: another clerk was first) makes the clerk read that request
+  again and ask the desk anew. So does a publish of which nobody knows whether it was stored.
+* What the stream republishes is a hint to look, never a fact: a hint that is lost costs at most ``POLL_S``.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from weirgate_approval.desk import (
     Decided,
@@ -22,7 +27,7 @@ from weirgate_approval.desk import (
     Unreadable,
     rfc3339,
 )
-from weirgate_bus.port import Batch, Bus, BusConflict, BusFull, BusUnavailable, Delivery, Expect
+from weirgate_bus.port import Bus, BusConflict, BusFull, BusUnavailable, Delivery, Expect
 from weirgate_chassis import log
 from weirgate_contracts.events import (
     ApprovalEvent,
@@ -33,16 +38,21 @@ from weirgate_contracts.events import (
     Undecodable,
     decode,
 )
-from weirgate_contracts.subjects import AUDIT_STREAM
+from weirgate_contracts.subjects import AUDIT_STREAM, STORED_PREFIX
 
 APPROVALS = "audit.approval.>"
+HELD = "audit.operation.held.>"
 FOLLOWED = (
-    "audit.operation.held.>",
+    HELD,
     "audit.operation.abandoned.>",
     "audit.session.closed.>",
     "audit.admin.decided.>",
     APPROVALS,
 )
+POLL_S = 2.0
+"""Longest between two looks at the log."""
+WINDOW_LIMIT_S = 8 * 24 * 3600
+"""An operation held longer ago than this cannot wait any more: no rule may ask for a window past 7 days."""
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -70,42 +80,78 @@ class Clerk:
         self._new_id = new_id
         self._told = told
         self._turn = asyncio.Lock()
+        self._hinted = asyncio.Event()
+        self._position = 0
+        self._ready: Callable[[], Awaitable[None]] = _at_once
 
     def review(self, reviewers: Mapping[str, frozenset[str]]) -> None:
         """Take who speaks for what, from now on."""
         self.desk.feed(Reviewing(reviewers=reviewers), self._now_us())
 
-    async def rebuild(self) -> None:
-        """Read every request the log holds, then expire those whose window is over.
+    async def start(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Catch up with the log.
+
+        Args:
+            ready: awaited before a decision is judged.
 
         Raises:
             BusError: the log cannot be read.
         """
+        self._ready = ready
+        for subject in FOLLOWED:
+            await self._bus.subscribe(STORED_PREFIX + subject, self._hint)
+        self._position = await last_sequence(self._bus)
+        oldest_us = self._now_us() - WINDOW_LIMIT_S * 1_000_000
+        since = await first_since(self._bus, self._position, rfc3339(oldest_us))
         async for delivery in self._bus.read(AUDIT_STREAM, subjects=(APPROVALS,)):
             self.desk.feed(_read_approval(delivery), self._now_us())
+        async for delivery in self._read((HELD,), since):
+            await self._take(delivery)
+        for request in self.desk.open_requests:
+            ingress, session = self.desk.session_of(request)
+            happened = (
+                f"audit.operation.abandoned.{ingress}.{session}",
+                f"audit.session.closed.{ingress}.{session}",
+                f"audit.admin.decided.{request}",
+            )
+            async for delivery in self._read(happened, since):
+                await self._take(delivery)
         await self.tick()
+
+    async def follow(self) -> None:
+        """Settle every fact of the log from here on, for ever."""
+        while True:
+            self._hinted.clear()
+            try:
+                async for delivery in self._read(FOLLOWED, self._position + 1):
+                    await self._take(delivery)
+                    self._position = delivery.sequence
+            except BusUnavailable as error:
+                log.warning("the log cannot be read yet", reason=log.describe(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._hinted.wait()
 
     async def tick(self) -> None:
         """Expire what is overdue."""
         await self._settle(Tick())
 
-    async def follow(self, durable: str, ready: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Settle every fact of the log, for ever. ``ready`` is awaited before a decision is judged."""
-        async for batch in self._bus.follow(AUDIT_STREAM, durable=durable, subjects=FOLLOWED):
-            await self._take(batch, ready)
+    def _hint(self, delivery: Delivery) -> None:
+        """Look at the log at once, but for the end of a session that asks for nothing: that can wait."""
+        parts = delivery.subject.removeprefix(STORED_PREFIX).split(".")
+        ending = parts[1:3] in (["operation", "abandoned"], ["session", "closed"])
+        if delivery.sequence > self._position and (not ending or self.desk.asks_for(parts[3], parts[4])):
+            self._hinted.set()
 
-    async def _take(self, batch: Batch, ready: Callable[[], Awaitable[None]] | None) -> None:
-        for delivery in batch.deliveries:
-            given = read_fact(delivery)
-            if given is None:
-                continue
-            if isinstance(given, Decided) and ready is not None:
-                await ready()
+    def _read(self, subjects: Sequence[str], start: int) -> AsyncIterator[Delivery]:
+        return self._bus.read(AUDIT_STREAM, subjects=subjects, start=start)
+
+    async def _take(self, delivery: Delivery) -> None:
+        given = read_fact(delivery)
+        if isinstance(given, Decided):
+            await self._ready()
+        if given is not None:
             await self._settle(given)
-        try:
-            await batch.accept()
-        except BusUnavailable as error:
-            log.warning("a batch was not accepted and comes again", reason=log.describe(error))
 
     async def _settle(self, given: Input) -> None:
         """Feed one fact until the log holds everything that follows from it."""
@@ -150,6 +196,43 @@ class Clerk:
         self.desk.forget(request)
         for delivery in told:
             self.desk.feed(_read_approval(delivery), self._now_us())
+
+
+async def _at_once() -> None:
+    return
+
+
+async def last_sequence(bus: Bus) -> int:
+    """Return the sequence of the newest message of the log; 0: there is none."""
+    known, beyond = 0, 1
+    while await _stored_at(bus, beyond) is not None:
+        known, beyond = beyond, beyond * 2
+    while beyond - known > 1:
+        middle = (known + beyond) // 2
+        if await _stored_at(bus, middle) is None:
+            beyond = middle
+        else:
+            known = middle
+    return known
+
+
+async def first_since(bus: Bus, last: int, moment: str) -> int:
+    """Return the first sequence stored at or after a moment; ``last + 1``: all of them are older."""
+    before, found = 0, last + 1
+    while found - before > 1:
+        middle = (before + found) // 2
+        if (await _stored_at(bus, middle) or moment) >= moment:
+            found = middle
+        else:
+            before = middle
+    return found
+
+
+async def _stored_at(bus: Bus, sequence: int) -> str | None:
+    try:
+        return (await bus.get(AUDIT_STREAM, sequence)).stored_at
+    except KeyError:
+        return None
 
 
 def read_fact(delivery: Delivery) -> Input | None:

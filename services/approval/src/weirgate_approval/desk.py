@@ -170,6 +170,17 @@ class Desk:
         """When the first open request expires."""
         return min((request.expires_at_us for request in self._open.values()), default=None)
 
+    def session_of(self, request: str) -> tuple[str, str]:
+        """Return ingress and session of an open request."""
+        asked = self._open[request].asked
+        return asked.ingress, asked.session
+
+    def asks_for(self, ingress: str, session: str) -> bool:
+        """Whether an open request is of this session."""
+        return any(
+            (one.asked.ingress, one.asked.session) == (ingress, session) for one in self._open.values()
+        )
+
     def is_ended(self, request: str) -> bool:
         """Whether a request is known to be over."""
         return request in self._ended

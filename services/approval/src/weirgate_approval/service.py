@@ -1,8 +1,7 @@
 """The approval service: holds operations for people, and decides once.
 
-Each instance follows the log by a durable consumer of its own (``approval-<name>``), so that each sees every
-fact in order; that several instances decide a request once is the log's doing (``weirgate_approval.desk``).
-Give instances names that stay (``WEIRGATE_NAME``): a new name reads the log from its beginning.
+Any number of instances may run: each follows the whole log, and that a request is opened once and decided
+once is the log's own doing (``weirgate_approval.desk``).
 """
 
 import asyncio
@@ -36,11 +35,9 @@ class ApprovalService(Service[ServiceSettings]):
         self._feed.on_change(self._review)
         await self._feed.start()
         self.host.health.check("config", self._feed.problem)
-        await self._clerk.rebuild()
+        await self._clerk.start(self._until_configured)
         log.info("requests read", open=len(self._clerk.desk.open_requests))
-        self.host.spawn(
-            self._clerk.follow(f"{self.name}-{self.settings.name}", self._until_configured), "follow"
-        )
+        self.host.spawn(self._clerk.follow(), "follow")
         self.host.spawn(self._watch_the_clock(), "clock")
 
     async def stop(self) -> None:
