@@ -1,8 +1,8 @@
 """The public keys of one token issuer: from a file or a URL, cached, the last good set kept.
 
 A key set is fetched when there is none, every ``MAX_AGE_S`` (by ``keep_fresh``, no login waits for that),
-and when a token names a key that is not in it, at most once in ``PAUSE_S``: else whoever invents key ids makes
-us a hammer against the issuer.
+and when a token names a key that is not in it, at most once in ``PAUSE_S``: else whoever invents key ids
+makes us a hammer against the issuer.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Options every TCP socket of a session gets."""
 
 import asyncio
+import resource
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
@@ -38,3 +39,10 @@ def on_loopback(host: str) -> bool:
         return False
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the system lets us have: the usual soft limit is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -182,21 +182,36 @@ class Door:
     Args:
         verifier: checks tokens.
         resource: finds a registered upstream by name.
+        problem: says why the configuration may not be acted on right now; ``None``: it may.
     """
 
-    def __init__(self, verifier: TokenVerifier, resource: Callable[[str], ResourceDocument | None]) -> None:
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        resource: Callable[[str], ResourceDocument | None],
+        problem: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._verifier = verifier
         self._resource = resource
+        self._problem = problem
 
     async def admit(self, *, agent: str, resource: str, token: str) -> Admission:
         """Check token, name and resource, in that order: who is not known learns nothing about resources.
 
         Raises:
-            TokenRefused: with ``token_invalid``, ``token_expired`` or ``resource_unknown``.
+            TokenRefused: with ``token_invalid``, ``token_expired``, ``resource_unknown`` or ``log_unavailable``.
         """
         identity = await self._verifier.verify(token)
         if identity.agent != agent:
             raise _invalid("the token is for another agent than the user name given")
+        if self._problem() is not None:
+            raise TokenRefused(
+                Refusal(
+                    code=RefusalCode.LOG_UNAVAILABLE,
+                    reason="The gateway is not sure of its configuration right now.",
+                    hint="Connect again later.",
+                )
+            )
         narrowed = identity.resources is not None and resource not in identity.resources
         document = None if narrowed else self._resource(resource)
         if document is None or document.protocol != "postgres":

@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -42,7 +42,7 @@ _RETRY = "Try again later; an operator can see why in the log of the gateway."
 
 
 class DialError(Exception):
-    """The upstream is not to be had: ``refusal`` for the agent, the text for operators, a secret in neither."""
+    """The upstream is not to be had: ``refusal`` is for the agent, the text for operators."""
 
     def __init__(self, refusal: Refusal, detail: str) -> None:
         super().__init__(detail)
@@ -70,8 +70,8 @@ class Link(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports have the methods and not the base class.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if self._sink is not None:
@@ -344,7 +344,6 @@ def _ready(
 async def _open(address: UpstreamAddress, *, tls: bool) -> tuple[Link, asyncio.Transport]:
     loop = asyncio.get_running_loop()
     transport, link = await loop.create_connection(Link, address.host, address.port)
-    assert isinstance(transport, asyncio.Transport)
     tune(transport)
     if not tls:
         return link, transport

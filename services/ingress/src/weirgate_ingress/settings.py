@@ -1,0 +1,39 @@
+"""What ingress is told by its environment."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from weirgate_chassis.settings import Address, ServiceSettings
+
+
+class IngressSettings(ServiceSettings):
+    """Settings of the ingress service, each as ``WEIRGATE_<NAME>``."""
+
+    postgres_listen: Address = "127.0.0.1:5432"
+    """Where PostgreSQL agents connect."""
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    """Certificate agents see; absent: no TLS is offered, and then only loopback can log in."""
+    cleartext_loopback: bool = False
+    """A token may come without TLS from this machine."""
+    issuers_file: Path
+    """Who may issue tokens."""
+    recording_key_file: Path
+    mask_key_file: Path
+    """Keys, 32 bytes in hexadecimal digits."""
+    verdict_deadline_s: float = Field(default=2.0, gt=0, le=60)
+    """Longest wait for verdict and plan."""
+    login_deadline_s: float = Field(default=10.0, gt=0, le=300)
+    """Longest a connection may take to log in."""
+    approvals_url: str = ""
+    """Where people decide; shown in hold notices."""
+    unauthenticated_limit: int = Field(default=2000, ge=1)
+    """Connections that have not logged in; above it the oldest goes."""
+    sessions_limit: int = Field(default=10_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> "IngressSettings":
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("WEIRGATE_TLS_CERT_FILE and WEIRGATE_TLS_KEY_FILE go together")
+        return self
