@@ -6,10 +6,10 @@ What is not certain is masked, and what cannot be known makes the plan impossibl
 ====================================================  =================================================
 a label no rule matches                               ``redact``
 an output of several labels                           the strictest of their transforms
-a function whose inside cannot be seen, and tables    every output of the statement has every label
-of statistics that quote values
-a text, view or name that lineage cannot follow,      impossible, where the resource has labels at all
-a relation the catalog does not know, no catalog
+a relation of statistics, which quotes values         every output of the statement has every label
+an output that lineage cannot follow (a function      impossible, where the resource has labels at all
+whose inside cannot be seen, say), a relation the
+catalog does not know, no catalog
 ====================================================  =================================================
 """
 
@@ -17,7 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weirgate_contracts.events import OperationIntercepted
-from weirgate_contracts.masking import LabelledColumn, MaskingRule, OutputPlan, Plan, StatementPlan
+from weirgate_contracts.masking import (
+    CopyOptions,
+    LabelledColumn,
+    MaskingRule,
+    OutputPlan,
+    Plan,
+    StatementPlan,
+)
 from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_masking.copying import copy_options
 from weirgate_masking.labels import Labels
@@ -75,33 +82,40 @@ class _Planning:
 
     def plan(self) -> Plan:
         for statement in self.operation.statements:
-            for parsed in split(statement.text):
-                if len(self.statements) >= STATEMENTS_LIMIT:
-                    raise Unreadable(f"more than {STATEMENTS_LIMIT} statements in one operation")
-                self.statements.append(self._statement(statement, parsed))
+            self._text(statement, split(statement.text))
+            if len(self.statements) > STATEMENTS_LIMIT:
+                raise Unreadable(f"more than {STATEMENTS_LIMIT} statements in one operation")
         return Plan(
             statements=tuple(self.statements), labelled=self._labelled(), detectors=self.rules.detectors
         )
 
-    def _statement(self, statement: Statement, parsed: Parsed) -> StatementPlan:
-        options = copy_options(parsed)
+    def _text(self, statement: Statement, parsed: Sequence[Parsed]) -> None:
+        options = [copy_options(one) for one in parsed]
         labels = self.state.labels
         if labels is None:
-            return StatementPlan(outputs=None, copy_options=options)
-        outputs = self.state.lineage(parsed.text, labels.catalog, self.session)
-        touches = self.state.touch(parsed.text, labels.catalog, self.session)
-        if len(outputs) != 1 or len(touches) != 1:
+            self.statements += [StatementPlan(outputs=None, copy_options=one) for one in options]
+            return
+        # Read as one text: a statement sees what those before it in the text have done to the session.
+        outputs = self.state.lineage(statement.text, labels.catalog, self.session)
+        touches = self.state.touch(statement.text, labels.catalog, self.session)
+        if not len(outputs) == len(touches) == len(parsed):
             raise Unreadable("two readings of the text disagree on its statements")
-        touch = touches[0]
-        self._reach(touch)
-        if statement.phase != "prepare":
-            self._remember(touch)
-        found = outputs[0]
+        for found, touch, option in zip(outputs, touches, options, strict=True):
+            self._reach(touch)
+            if statement.phase != "prepare":
+                self._remember(touch)
+            self.statements.append(self._statement(found, touch, labels, option))
+
+    def _statement(
+        self, found: Sequence[Output] | None, touch: Touch, labels: Labels, options: CopyOptions | None
+    ) -> StatementPlan:
+        quoting = _quotes_values(touch)
         if found is None:
+            if (quoting or options is not None) and "explain" not in touch.capabilities:
+                raise Unreadable("which columns the statement returns cannot be known")
             return StatementPlan(outputs=None, copy_options=options)
-        everything = _may_hold_anything(touch)
         return StatementPlan(
-            outputs=tuple(self._output(output, labels, everything=everything) for output in found),
+            outputs=tuple(self._output(output, labels, everything=quoting) for output in found),
             copy_options=options,
         )
 
@@ -154,12 +168,12 @@ class _Planning:
             self.session = self.session.model_copy(update=changed)
 
 
-def _may_hold_anything(touch: Touch) -> bool:
+def _quotes_values(touch: Touch) -> bool:
+    """Say whether a statement reads relations that quote values of other tables' columns."""
     unknown = sorted(one for one in touch.opaque if one.startswith("relation:"))
     if unknown:
         raise Unreadable(f"the catalog does not know {unknown[0].partition(':')[2]}")
-    quoting = any(schema == "pg_catalog" and table in _QUOTING for schema, table, _ in touch.tables)
-    return quoting or bool(touch.opaque)
+    return any(schema == "pg_catalog" and table in _QUOTING for schema, table, _ in touch.tables)
 
 
 def state_of(
