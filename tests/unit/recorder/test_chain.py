@@ -227,3 +227,20 @@ def test_a_hole_the_read_model_has_too_does_not_spoil_what_follows() -> None:
         before = links[n]
     report = verify(log, witnesses, 9)
     assert [(f.fault, f.first, f.last) for f in report.findings] == [(Fault.MISSING, 4, 5)]
+
+
+def test_a_stretch_is_not_reported_beside_the_message_that_explains_it() -> None:
+    log = with_checkpoints(40, every=10)
+    now = numbered(log)
+    now[13] = replace(now[13], body=b"{}")
+    report = verify(now, witnesses_of(log), len(log))
+    assert [(f.fault, f.first) for f in report.findings] == [(Fault.EDITED, 13)]
+    assert report.faults == 1
+
+
+def test_a_log_closed_up_over_a_dropped_message_is_wrong_before_the_checkpoint_that_moved() -> None:
+    log = with_checkpoints(10, every=10)
+    del log[4]
+    report = verify(numbered(log))
+    assert not report.sound
+    assert report.findings[0].first <= 5 <= report.findings[0].last

@@ -1,6 +1,7 @@
 """A recording is read back: what was asked, what came, and nothing left out."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -84,9 +85,7 @@ def test_where_frames_are_cut_changes_nothing(data: st.DataObject) -> None:
     for frame in simple_session():
         cut = data.draw(st.integers(0, len(frame.body)))
         for body in (frame.body[:cut], frame.body[cut:]):
-            frames.append(
-                Frame(direction=frame.direction, operation=frame.operation, at_us=frame.at_us, body=body)
-            )
+            frames += [replace(frame, body=body)]
     assert [document(scene) for scene in read(*frames)] == [
         document(scene) for scene in read(*simple_session())
     ]

@@ -84,11 +84,15 @@ class Fault(StrEnum):
     CHANGED = "changed"
     """A checkpoint does not match: something within this stretch is not as it was."""
     CHECKPOINT = "checkpoint"
-    """What stands on the checkpoint subject is no checkpoint, or covers what comes after it."""
+    """What stands on the checkpoint subject is no checkpoint, or one of what does not come before it."""
     TRUNCATED = "truncated"
     """The log ends before what the read model has stored."""
     DISORDER = "disorder"
     """The stream gave a message out of order."""
+
+
+_EXACT: Final = frozenset({Fault.MISSING, Fault.EDITED, Fault.REPLACED, Fault.DISORDER})
+"""Faults that name the very messages that are wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +199,7 @@ class Verifier:
         if stored is not None and stored > self._last:
             text = f"the log ends at {self._last}, the read model at {stored}"
             self._find(Fault.TRUNCATED, self._last + 1, stored, text)
+        self._drop_explained()
         self._findings.sort(key=lambda found: (found.first, found.last))
         return Report(
             messages=self._messages,
@@ -206,6 +211,14 @@ class Verifier:
             faults=self._faults,
             findings=tuple(self._findings),
         )
+
+    def _drop_explained(self) -> None:
+        """A stretch that only says "something in here" says nothing once it is known what."""
+        exact = [each for each in self._findings if each.fault in _EXACT]
+        for found in [each for each in self._findings if each.fault in (Fault.CHANGED, Fault.CHECKPOINT)]:
+            if any(found.first <= each.first <= found.last for each in exact):
+                self._findings.remove(found)
+                self._faults -= 1
 
     def _find(self, fault: Fault, first: int, last: int, text: str) -> None:
         self._faults += 1
@@ -231,8 +244,13 @@ class Verifier:
         except Undecodable as error:
             self._find(Fault.CHECKPOINT, sequence, sequence, f"unreadable checkpoint: {error}")
             return
-        if not isinstance(event, LogCheckpointed) or not 0 < event.sequence < sequence:
-            self._find(Fault.CHECKPOINT, sequence, sequence, "no checkpoint of what comes before it")
+        if not isinstance(event, LogCheckpointed):
+            self._find(Fault.CHECKPOINT, sequence, sequence, f"{event.kind} where only checkpoints are")
+            return
+        if not 0 < event.sequence < sequence:
+            # It was true when it was written: then something before it is gone, and it moved forward.
+            text = f"a checkpoint of {event.sequence}, which does not come before it"
+            self._find(Fault.CHECKPOINT, self._covered + 1, sequence, text)
             return
         mine = self._links.get(event.sequence)
         if mine is None:

@@ -88,6 +88,7 @@ def grid(
     limit: int = WIDTH,
     indent: str = "",
     ruled: bool = False,
+    whole: int = 0,
 ) -> Iterator[str]:
     """Give the lines of a table.
 
@@ -97,13 +98,16 @@ def grid(
         right: Columns that stand right-aligned.
         limit: Cells a line may take, with its indent.
         indent: Put before each line.
+        whole: So many of the first columns are never narrowed.
         ruled: A line under the headings, and bars between columns, as psql has them.
     """
     shown = [[visible(cell) if cell is not None else "∅" for cell in row] for row in rows]
     heads = [visible(heading) for heading in headings]
     columns = [[heads[n], *(row[n] if n < len(row) else "" for row in shown)] for n in range(len(heads))]
     bar = " │ " if ruled else "  "
-    sizes = widths(columns, limit - len(indent), gap=len(bar))
+    kept = [max(map(size_cells, column)) for column in columns[:whole]]
+    room = limit - len(indent) - sum(each + len(bar) for each in kept)
+    sizes = kept + widths(columns[whole:], room, gap=len(bar))
     sides = [n < len(right) and right[n] for n in range(len(heads))]
     # What does not fit even at its narrowest is cut at the edge: a line never wraps.
     edge = limit - len(indent)

@@ -20,8 +20,8 @@ from weirgate_recorder.settings import RecorderSettings
 from weirgate_recorder.sink import EventSink, RecordingSink
 from weirgate_recorder.store import Position, Store
 
-DURABLE = "recorder"
-"""Name of the durable consumers, the same for every replica: one leads, the others stand by."""
+DURABLES = {AUDIT_STREAM: "recorder", RECORDING_STREAM: "recorder-frames"}
+"""Names of the durable consumers, the same for every replica: one leads, the others stand by."""
 
 
 def stamped(event: Event) -> Event:
@@ -62,8 +62,8 @@ class RecorderService(Service[RecorderSettings]):
         return Route(
             stream=stream,
             subjects=(subjects,),
-            durable=DURABLE,
-            batch=self.settings.batch,
+            durable=DURABLES[stream],
+            batch=self.settings.batch if stream == AUDIT_STREAM else self.settings.recording_batch,
             linger_s=self.settings.linger_s,
         )
 

@@ -20,5 +20,7 @@ class RecorderSettings(ServiceSettings):
     """A checkpoint at the latest after so many seconds in which something was stored."""
     batch: int = Field(default=1000, ge=1, le=20_000)
     """Messages stored in one transaction, at most."""
+    recording_batch: int = Field(default=64, ge=1, le=1000)
+    """Recording messages taken at a time: each may be as long as a message may be."""
     linger_s: float = Field(default=0.1, ge=0, le=10)
     """Pause after a batch that was not full: how far the read model lags behind the log."""

@@ -116,7 +116,8 @@ class RecordingSink(_Connected):
     async def write(self, deliveries: Sequence[Delivery], *, from_stream: bool) -> None:
         """Index messages of recordings."""
         store = await self.store()
-        extents = [each for each in map(self._extent, deliveries) if each is not None]
+        found = (extent(each, self._opener) for each in deliveries)
+        extents = [each for each in found if each is not None]
         reached = max(each.sequence for each in deliveries)
         position = await store.write_extents(extents, reached=reached, from_stream=from_stream)
         self.stored += len(extents)
@@ -125,34 +126,33 @@ class RecordingSink(_Connected):
         ):
             log.error("a recording cannot be opened with the recording key", sequence=position.sequence)
 
-    def _extent(self, delivery: Delivery) -> Extent | None:
-        tokens = delivery.subject.split(".")
-        if len(tokens) != 3:
-            return None
-        frames, first_us, last_us = 0, 0, 0
-        try:
-            for frame in decode_frames(self._opener.open(delivery.body, delivery.subject)):
-                first_us = first_us or frame.at_us
-                last_us = frame.at_us
-                frames += 1
-            first_at, last_at = _moment(first_us), _moment(last_us)
-        except (ValueError, OverflowError, OSError):
-            return Extent(
-                sequence=delivery.sequence,
-                ingress=tokens[1],
-                session=tokens[2],
-                size_bytes=len(delivery.body),
-                frames=None,
-            )
-        return Extent(
-            sequence=delivery.sequence,
-            ingress=tokens[1],
-            session=tokens[2],
-            size_bytes=len(delivery.body),
-            frames=frames,
-            first_at=first_at,
-            last_at=last_at,
-        )
+
+def extent(delivery: Delivery, opener: Opener) -> Extent | None:
+    """Return what is kept of one message of a recording; ``None`` where the subject is none of a
+    recording."""
+    tokens = delivery.subject.split(".")
+    if len(tokens) != 3:
+        return None
+    frames: int | None = 0
+    first_us = last_us = 0
+    first_at = last_at = None
+    try:
+        for frame in decode_frames(opener.open(delivery.body, delivery.subject)):
+            first_us = first_us or frame.at_us
+            last_us = frame.at_us
+            frames += 1
+        first_at, last_at = _moment(first_us), _moment(last_us)
+    except (ValueError, OverflowError, OSError):
+        frames = None
+    return Extent(
+        sequence=delivery.sequence,
+        ingress=tokens[1],
+        session=tokens[2],
+        size_bytes=len(delivery.body),
+        frames=frames,
+        first_at=first_at,
+        last_at=last_at,
+    )
 
 
 def _moment(at_us: int) -> datetime | None:

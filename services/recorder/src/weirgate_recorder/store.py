@@ -27,6 +27,20 @@ import asyncpg
 from weirgate_bus.port import Delivery
 from weirgate_contracts.subjects import AUDIT_STREAM, RECORDING_STREAM
 from weirgate_recorder.chain import CHECKPOINT_SUBJECT, GENESIS, link
+from weirgate_recorder.merge import (
+    APPROVAL_COLUMNS,
+    EVENT_COLUMNS,
+    LOCK_POSITION,
+    MAKE_PATCHES,
+    MERGE_APPROVALS,
+    MERGE_OPERATIONS,
+    MERGE_SESSIONS,
+    OPERATION_COLUMNS,
+    OPERATION_KEYS,
+    PATCHES,
+    READ_POSITION,
+    SESSION_COLUMNS,
+)
 from weirgate_recorder.project import UNREADABLE, Entry, Patch, Projection
 from weirgate_recorder.schema import MIGRATIONS, SCHEMA
 
@@ -37,6 +51,7 @@ _WRITE_DEADLINE_S: Final = 60.0
 _LOCKS: Final = {AUDIT_STREAM: 0x7765_6972_0001, RECORDING_STREAM: 0x7765_6972_0002}
 """Advisory locks of the two streams ("weir"), and below that of the migrations."""
 _MIGRATION_LOCK: Final = 0x7765_6972_0000
+_REBUILD_LOCK: Final = 0x7765_6972_0003
 
 _UNSTORABLE = (
     asyncpg.DataError,
@@ -47,70 +62,6 @@ _UNSTORABLE = (
     OverflowError,
 )
 """What one malformed event can raise; everything else is the read model's own trouble and is tried again."""
-
-_OPERATION_COLUMNS: Final = {
-    "ingress": "text", "resource": "text", "agent": "text", "protocol": "text", "intercepted": "text",
-    "at": "timestamptz", "digest": "text", "text": "text", "verbs": "text[]", "verdict": "text",
-    "refusal": "text", "reason": "text", "rules": "text[]", "unmask": "text[]", "masked": "text[]",
-    "request": "text", "policy_revision": "bigint", "masking_revision": "bigint", "catalog_revision": "text",
-    "outcome": "text", "sqlstate": "text", "tags": "text[]", "rows": "bigint", "bytes_in": "bigint",
-    "bytes_out": "bigint", "cells_masked": "bigint", "duration_us": "bigint", "sha256": "text",
-    "ended_at": "timestamptz",
-}  # fmt: skip
-_SESSION_COLUMNS: Final = {
-    "ingress": "text", "state": "text", "protocol": "text", "resource": "text", "agent": "text",
-    "person": "text", "groups": "text[]", "run": "text", "tool": "text", "issuer": "text",
-    "token_id": "text", "peer": "text", "tls": "text", "application": "text", "opened_at": "timestamptz",
-    "closed_at": "timestamptz", "reason": "text", "refusal": "text", "killed_by": "text",
-    "operations": "bigint", "bytes_in": "bigint", "bytes_out": "bigint",
-}  # fmt: skip
-_APPROVAL_COLUMNS: Final = {
-    "session": "text", "ingress": "text", "operation": "integer", "digest": "text", "state": "text",
-    "resource": "text", "agent": "text", "person": "text", "groups": "text[]", "quorum": "integer",
-    "reason": "text", "text": "text", "requested_at": "timestamptz", "expires_at": "timestamptz",
-    "decided_at": "timestamptz", "decided_by": "text[]", "decision": "text",
-}  # fmt: skip
-_EVENT_COLUMNS: Final = (
-    "sequence", "subject", "message_id", "kind", "session", "operation", "at", "body", "link",
-)  # fmt: skip
-
-
-_READ_POSITION: Final = "select sequence, link, checkpointed, fresh from position where stream = $1"
-_LOCK_POSITION: Final = _READ_POSITION + " for update"
-
-
-def _merge_sql(table: str, keys: dict[str, str], columns: dict[str, str], keep: Iterable[str]) -> str:
-    """Return the statement that merges rows: what is new counts where there is something new.
-
-    ``keep`` names columns whose first value counts. Arrays come in PostgreSQL's own notation, since arrays
-    of arrays cannot be unnested.
-    """
-    every = keys | columns
-    sent = ", ".join(
-        f"${n}::{'text' if kind == 'text[]' else kind}[]" for n, kind in enumerate(every.values(), 1)
-    )
-    picked = ", ".join(f"{name}::text[]" if kind == "text[]" else name for name, kind in every.items())
-    merged = ", ".join(
-        f"{name} = coalesce(stored.{name}, excluded.{name})"
-        if name in keep
-        else f"{name} = coalesce(excluded.{name}, stored.{name})"
-        for name in columns
-    )
-    names = ", ".join(every)
-    return (
-        f"insert into {table} as stored ({names}) select {picked} from unnest({sent}) as t({names}) "  # noqa: S608
-        f"on conflict ({', '.join(list(keys)[:2] if table == 'operations' else keys)}) do update set {merged}"
-    )
-
-
-_MERGE_OPERATIONS: Final = _merge_sql(
-    "operations",
-    {"session": "text", "operation": "integer", "sequence": "bigint"},
-    _OPERATION_COLUMNS,
-    keep=("at",),
-)
-_MERGE_SESSIONS: Final = _merge_sql("sessions", {"session": "text"}, _SESSION_COLUMNS, keep=("opened_at",))
-_MERGE_APPROVALS: Final = _merge_sql("approvals", {"request": "text"}, _APPROVAL_COLUMNS, keep=())
 
 
 class StoreUnavailable(Exception):
@@ -204,6 +155,7 @@ class Store:
             store = cls(connection, stream)
             try:
                 await store._migrate(schema)
+                await connection.execute(MAKE_PATCHES)
             except BaseException:
                 connection.terminate()
                 raise
@@ -243,7 +195,7 @@ class Store:
             return await self._read_position(lock=False)
 
     async def _read_position(self, *, lock: bool) -> Position:
-        row = await self._connection.fetchrow(_LOCK_POSITION if lock else _READ_POSITION, self._stream)
+        row = await self._connection.fetchrow(LOCK_POSITION if lock else READ_POSITION, self._stream)
         if row is None:
             raise StoreUnavailable("the read model has lost its position; rebuild it")
         return Position(
@@ -309,7 +261,7 @@ class Store:
                     unreadable.append(each.sequence)
                 if each.subject != CHECKPOINT_SUBJECT:
                     newest = each.sequence
-            await self._connection.copy_records_to_table("events", records=rows, columns=_EVENT_COLUMNS)
+            await self._connection.copy_records_to_table("events", records=rows, columns=EVENT_COLUMNS)
             await self._merge(projection)
             mismatches += await self._compare_checkpoints(projection, links)
             covered = [each.sequence for each in projection.checkpoints]
@@ -330,24 +282,25 @@ class Store:
 
     async def _merge(self, projection: Projection) -> None:
         if projection.operations:
-            keys = list(projection.operations)
-            patches = list(projection.operations.values())
-            await self._connection.execute(
-                _MERGE_OPERATIONS,
-                [key[0] for key in keys],
-                [key[1] for key in keys],
-                [patch["sequence"] for patch in patches],
-                *_columns(patches, _OPERATION_COLUMNS),
+            names = tuple(OPERATION_COLUMNS)
+            await self._connection.copy_records_to_table(
+                PATCHES,
+                records=[
+                    (*key, patch["sequence"], *[patch.get(name) for name in names])
+                    for key, patch in projection.operations.items()
+                ],
+                columns=(*OPERATION_KEYS, *names),
             )
+            await self._connection.execute(MERGE_OPERATIONS)
         if projection.sessions:
             patches = list(projection.sessions.values())
             await self._connection.execute(
-                _MERGE_SESSIONS, list(projection.sessions), *_columns(patches, _SESSION_COLUMNS)
+                MERGE_SESSIONS, list(projection.sessions), *_columns(patches, SESSION_COLUMNS)
             )
         if projection.approvals:
             patches = list(projection.approvals.values())
             await self._connection.execute(
-                _MERGE_APPROVALS, list(projection.approvals), *_columns(patches, _APPROVAL_COLUMNS)
+                MERGE_APPROVALS, list(projection.approvals), *_columns(patches, APPROVAL_COLUMNS)
             )
             for request, patch in projection.approvals.items():
                 if patch["endorsed_by"]:
@@ -455,6 +408,27 @@ class Store:
     def closed(self) -> bool:
         """The connection is lost: connect again."""
         return self._connection.is_closed()
+
+    async def lock_rebuild(self) -> bool:
+        """Try to become the one that rebuilds; it holds as long as the connection does."""
+        async with _translated():
+            return bool(await self._connection.fetchval("select pg_try_advisory_lock($1)", _REBUILD_LOCK))
+
+    async def first_difference(self, schema: str) -> int | None:
+        """Return the first sequence at which what stands was stored with another link than in ``schema``.
+
+        Raises:
+            StoreUnavailable: it could not be found out.
+        """
+        async with _translated():
+            found = await self._connection.fetchval(
+                f"""
+                select min(stored.sequence) from events stored
+                left join "{schema}".events again using (sequence)
+                where again.link is distinct from stored.link
+                """  # noqa: S608  (the name is a constant of ours)
+            )
+            return int(found) if found is not None else None
 
     async def take_name(self, schema: str, *, over: str = SCHEMA) -> None:
         """Give the tables of ``schema`` the name ``over``; what had that name is dropped. One transaction.
