@@ -45,6 +45,9 @@ def analyse(text: str, catalog: Catalog, context: SessionContext) -> tuple[Readi
         found = _analyse(text, catalog, context)
     except RecursionError as error:
         raise Unreadable("the text is nested too deeply") from error
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        # A tree of a shape no reader expects: not understood, so not let through.
+        raise Unreadable("this statement is built in a way this gateway does not know") from error
     if len(text) <= _REMEMBERED_LIMIT_CHARACTERS:
         kept[key] = found
         while len(kept) > _REMEMBERED:

@@ -113,7 +113,10 @@ class Relations(Core):
             return self._view(found, how)
         if found.parents:
             return self._child(found, how)
-        return _table(found)
+        row: Row | None = self.catalog.memo.get(("table", key))
+        if row is None:
+            row = self.catalog.memo[("table", key)] = _table(found)
+        return row
 
     def _system(self, schema: str, name: str, key: str) -> Row:
         columns = RELATIONS.get(key, ())

@@ -311,12 +311,12 @@ class Utilities(Sessions):
         if capability is not None:
             self.effects.capabilities.add(capability)
         if kind in ("CreateStmt", "CreateForeignTableStmt"):
-            made = fields.get("base_stmt", fields)["relation"]
+            made = fields.get("base", fields)["relation"]
             self._ddl_walk(
-                {key: value for key, value in fields.items() if key not in ("relation", "base_stmt")}, Scope()
+                {key: value for key, value in fields.items() if key not in ("relation", "base")}, Scope()
             )
-            if "base_stmt" in fields:
-                self._ddl_walk({k: v for k, v in fields["base_stmt"].items() if k != "relation"}, Scope())
+            if "base" in fields:
+                self._ddl_walk({k: v for k, v in fields["base"].items() if k != "relation"}, Scope())
             self._made(made)
         elif kind in ("ViewStmt", "CreateSeqStmt"):
             self._ddl_walk(
