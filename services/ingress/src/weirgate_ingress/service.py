@@ -103,6 +103,9 @@ class IngressService(Service[IngressSettings]):
             await self._kills.stop()
         await self.feed.stop()
 
+    def _turned_away(self) -> int:
+        return self._listener.refused_count
+
     def _gate(self, newcomer: Newcomer) -> PostgresGate:
         terms = GateTerms(
             ingress=self.settings.name,

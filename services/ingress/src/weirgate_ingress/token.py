@@ -199,7 +199,8 @@ class Door:
         """Check token, name and resource, in that order: who is not known learns nothing about resources.
 
         Raises:
-            TokenRefused: with ``token_invalid``, ``token_expired``, ``resource_unknown`` or ``log_unavailable``.
+            TokenRefused: with ``token_invalid``, ``token_expired``, ``resource_unknown``,
+                ``log_unavailable``.
         """
         identity = await self._verifier.verify(token)
         if identity.agent != agent:
