@@ -168,7 +168,7 @@ def test_policies_that_cannot_be_judged_with_deny_everything() -> None:
 
 
 def test_a_resource_without_a_catalog_is_refused() -> None:
-    state = JudgingState(revision=3, read=lambda *_: ())
+    state = JudgingState(revision=3, read=lambda text, catalog, session: ())
     verdict = judge(operation("select 1"), state)
     denied(verdict, RefusalCode.UPSTREAM_UNAVAILABLE)
     assert verdict.policy_revision == 3

@@ -249,7 +249,7 @@ async def test_a_fault_of_the_judge_is_a_refusal_and_the_service_goes_on(
 ) -> None:
     world = await start()
     with monkeypatch.context() as patch:
-        patch.setattr("weirgate_policy.judge.pairs_of", lambda *_: 1 / 0)
+        patch.setattr("weirgate_policy.judge.pairs_of", lambda touch, view: 1 / 0)
         verdict = await world.ask(operation("select id from orders"))
         assert isinstance(verdict, OperationDenied)
         assert verdict.refusal.code is RefusalCode.UNSUPPORTED

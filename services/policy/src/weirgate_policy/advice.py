@@ -114,17 +114,17 @@ def never_fires(rule: Rule, text: str, rule_text: RuleText) -> list[Problem]:
                     "remove the rule, or compare with a value that occurs",
                 )
             )
-    for node in walk(rule.tree):
-        if isinstance(node, pst.EntityUid) and (wanted := _misshapen(str(node.type), node.id)):
-            problems.append(
-                _problem(
-                    rule.policy,
-                    text,
-                    find_token(rule_text, f'"{node.id}"'),
-                    f"{node} can be no {node.type}, so the rule can never fire",
-                    wanted,
-                )
-            )
+    problems += [
+        _problem(
+            rule.policy,
+            text,
+            find_token(rule_text, f'"{node.id}"'),
+            f"{node} can be no {node.type}, so the rule can never fire",
+            wanted,
+        )
+        for node in walk(rule.tree)
+        if isinstance(node, pst.EntityUid) and (wanted := _misshapen(str(node.type), node.id))
+    ]
     if (trap := _only_the_table(rule)) is not None:
         problems.append(
             _problem(
