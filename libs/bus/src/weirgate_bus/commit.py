@@ -1,28 +1,37 @@
 """Publishing to the streams: group commit, retries, and what an acknowledgement means.
 
-One *lane* per stream keeps call order. A lane has one *flight* at a time:
+One *lane* per stream keeps call order. What waits in a lane leaves it in *flights*:
 
-* one waiting message flies alone, at once;
-* what queued up meanwhile flies as one atomic batch (one fsync for all of it);
-* a message with a condition (``expect``) always flies alone;
-* what must be tried again flies as single messages, each with its own acknowledgement.
+* a few waiting messages fly as single messages, at once, several underway at a time;
+* many fly as one atomic batch, one batch underway at a time;
+* a message with a condition (``expect``), and one that must be tried again, never flies in a batch.
 
-Why retries are single (all measured on nats-server 2.15.1): a batch that holds one id the stream knows
-already is refused as a whole (error 10201), a batch with a message the user may not publish is refused
-(10176) or, if that was the last one, never answered. A single message with a known id is acknowledged as a
-duplicate, with the first one's sequence. So a batch is never repeated: whatever is unknown about it is
-settled message by message.
+How many are many is measured while it runs (``_Costs``): a single message costs the server one fsync; a
+batch costs one
+too, but before that the server stages it in files of its own, which costs about as much as ten fsyncs where
+the staging directory is on disk and three where it is in memory (measured on nats-server 2.15.1; see
+``weirgate_bus.staging``).
+
+Why a batch is never repeated (all measured on nats-server 2.15.1): a batch that holds one id the stream
+knows already
+is refused as a whole (error 10201), a batch with a message the user may not publish is refused (10176) or,
+if that
+was the last one, never answered. A single message with a known id is acknowledged as a duplicate, with the
+first
+one's sequence. So whatever is unknown about a batch is settled message by message.
 
 A condition is checked before the id is, so a repeated conditional message that *was* stored is answered
-"wrong last sequence" (10071): then the last message on its subject is read, and if it carries our id, that is
-the answer.
+"wrong last
+sequence" (10071): then the last message on its subject is read, and if it carries our id, that is the answer.
+
+Order: messages of one lane are stored in call order as long as none has to be tried again.
 """
 
 import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +58,8 @@ WAITING_LIMIT_BYTES = 64 * 1024 * 1024
 _STUCK_S = 1.0
 """A flight not answered for so long, on a connection that lives, is settled message by message."""
 _PAUSE_S = 0.05
+_ALONE_WINDOW = 64
+"""Messages underway one by one while something is settled."""
 _SWEEP_S = 0.05
 _HEADER_BYTES = 256
 
@@ -65,22 +76,64 @@ class _Entry:
     deadline: float
     future: asyncio.Future[Stored]
     alone: bool
+    dropped: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
     entries: list[_Entry]
     started: float
-    waiting: int = 0
-    replies: list[str] = field(default_factory=list[str])
+    reply: str = ""
+
+
+class _Costs:
+    """What the server takes for a single message and for a batch, as smoothed averages.
+
+    The time that counts is from the later of "sent" and "the one before was answered": the server takes one
+    after the
+    other. Start values are those of a disk that syncs in a quarter of a millisecond.
+    """
+
+    _WEIGHT = 0.05
+    _PER_MESSAGE_S = 0.00004
+    _FEWEST, _MOST = 4, 24
+
+    def __init__(self) -> None:
+        self.single_s = 0.0003
+        self.batch_s = 0.003
+        self._answered = 0.0
+
+    @property
+    def many(self) -> int:
+        """From how many waiting messages on a batch is the quicker way."""
+        return min(self._MOST, max(self._FEWEST, round(self.batch_s / self.single_s)))
+
+    def note(self, count: int, started: float, now: float) -> None:
+        """Learn from an answer."""
+        took = now - max(started, self._answered)
+        self._answered = now
+        if count == 1:
+            self.single_s += self._WEIGHT * (took - self.single_s)
+        else:
+            self.batch_s += self._WEIGHT * (max(0.0002, took - count * self._PER_MESSAGE_S) - self.batch_s)
 
 
 class _Lane:
     def __init__(self, stream: str) -> None:
         self.stream = stream
         self.queue: deque[_Entry] = deque()
-        self.flight: _Flight | None = None
+        self.singles: dict[str, _Flight] = {}
+        self.batch: _Flight | None = None
+        self.costs = _Costs()
         self.not_before = 0.0
+
+    def flights(self) -> list[_Flight]:
+        """Everything underway, in the order it was sent."""
+        found = list(self.singles.values())
+        if self.batch is not None:
+            found.append(self.batch)
+            found.sort(key=lambda flight: flight.started)
+        return found
 
 
 @lru_cache(maxsize=16384)
@@ -158,14 +211,14 @@ class Publisher:
             await asyncio.sleep(0.005)
         self._closed = True
         for lane in self._lanes.values():
-            for entry in [*(lane.flight.entries if lane.flight else ()), *lane.queue]:
+            for entry in [*self._abort(lane), *lane.queue]:
                 self._settle(entry, BusUnavailable("closed before it was acknowledged"))
             lane.queue.clear()
         if self._sweeping is not None:
             self._sweeping.cancel()
 
     def _busy(self) -> bool:
-        return any(lane.queue or lane.flight for lane in self._lanes.values())
+        return any(lane.queue or lane.singles or lane.batch for lane in self._lanes.values())
 
     # ------------------------------------------------------------ sending
 
@@ -177,90 +230,105 @@ class Publisher:
             return
         now = self._loop.time()
         for lane in self._lanes.values():
-            if lane.flight is None and lane.queue and lane.not_before <= now:
+            if lane.queue and lane.not_before <= now:
                 self._launch(lane, now)
 
     def _launch(self, lane: _Lane, now: float) -> None:
-        entries: list[_Entry] = []
-        size = 0
         queue = lane.queue
-        while queue and len(entries) < BATCH_LIMIT and size < BATCH_LIMIT_BYTES:
-            entry = queue[0]
-            if entry.future.done():  # expired, or the caller has cancelled it: it was not sent (again)
-                queue.popleft()
-                if entry.future.cancelled():
-                    self._waiting_bytes -= len(entry.body) + _HEADER_BYTES
-                continue
-            if entries and (entry.alone != entries[0].alone or entry.expect or entries[0].expect):
-                break
-            entries.append(queue.popleft())
-            size += len(entry.body)
-        if not entries:
-            return
-        lane.flight = flight = _Flight(entries, now)
-        if len(entries) > 1 and not entries[0].alone:
-            self._send_batch(lane, flight)
-        else:
-            for entry in entries:
-                self._send_single(lane, flight, entry)
+        while queue and lane.batch is None:
+            head = queue[0]
+            if head.future.done():  # expired, or the caller has cancelled it
+                self._drop(queue.popleft())
+            elif head.alone:
+                if len(lane.singles) >= _ALONE_WINDOW:
+                    return
+                self._send_single(lane, queue.popleft(), now)
+            elif len(queue) >= lane.costs.many:
+                self._send_batch(lane, now)
+            elif len(lane.singles) < lane.costs.many:
+                self._send_single(lane, queue.popleft(), now)
+            else:
+                return
 
-    def _send_single(self, lane: _Lane, flight: _Flight, entry: _Entry) -> None:
+    def _send_single(self, lane: _Lane, entry: _Entry, now: float) -> None:
+        flight = _Flight([entry], now)
+
         def answered(answer: Answer) -> None:
-            self._connection.forget_answer(reply)
-            flight.waiting -= 1
-            self._single_answered(lane, entry, answer)
-            if flight.waiting == 0 and lane.flight is flight:
-                self._land(lane)
+            self._connection.forget_answer(flight.reply)
+            if lane.singles.pop(flight.reply, None) is not None:
+                lane.costs.note(1, flight.started, self._loop.time())
+                self._single_answered(lane, entry, answer)
+                self._schedule(lane)
 
-        reply = self._connection.expect_answer(answered)
-        flight.replies.append(reply)
-        flight.waiting += 1
+        flight.reply = self._connection.expect_answer(answered)
+        lane.singles[flight.reply] = flight
         head = b"Nats-Msg-Id:%b\r\n" % entry.id.encode()
         if entry.expect is not None:
             head += (
                 f"Nats-Expected-Last-Subject-Sequence:{entry.expect.sequence}\r\n"
                 f"Nats-Expected-Last-Subject-Sequence-Subject:{entry.expect.subject}\r\n"
             ).encode()
-        self._connection.send(wire.publication(entry.subject, reply, head, entry.body))
+        self._connection.send(wire.publication(entry.subject, flight.reply, head, entry.body))
 
-    def _send_batch(self, lane: _Lane, flight: _Flight) -> None:
+    def _send_batch(self, lane: _Lane, now: float) -> None:
+        entries: list[_Entry] = []
+        size = 0
+        while (
+            lane.queue and len(entries) < BATCH_LIMIT and size < BATCH_LIMIT_BYTES and not lane.queue[0].alone
+        ):
+            entry = lane.queue.popleft()
+            if entry.future.done():
+                self._drop(entry)
+                continue
+            entries.append(entry)
+            size += len(entry.body)
+        if len(entries) == 1:
+            self._send_single(lane, entries[0], now)
+        if len(entries) <= 1:
+            return
+        flight = _Flight(entries, now)
+
         def answered(answer: Answer) -> None:
-            self._connection.forget_answer(reply)
-            if lane.flight is flight:
-                self._batch_answered(lane, flight, answer)
+            self._connection.forget_answer(flight.reply)
+            if lane.batch is flight:
+                lane.batch = None
+                lane.costs.note(len(entries), flight.started, self._loop.time())
+                self._batch_answered(lane, entries, answer)
+                self._schedule(lane)
 
-        reply = self._connection.expect_answer(answered)
-        flight.replies.append(reply)
-        flight.waiting = 1
+        flight.reply = self._connection.expect_answer(answered)
+        lane.batch = flight
         self._batches += 1
         name = f"{self._connection.inbox[-14:]}-{self._batches:x}".encode()
-        last = len(flight.entries)
+        last = len(entries)
         parts: list[bytes] = []
-        for number, entry in enumerate(flight.entries, 1):
+        for number, entry in enumerate(entries, 1):
             commit = b"Nats-Batch-Commit:1\r\n" if number == last else b""
             head = b"Nats-Msg-Id:%b\r\nNats-Batch-Id:%b\r\nNats-Batch-Sequence:%d\r\n%b" % (
                 entry.id.encode(), name, number, commit,
             )  # fmt: skip
-            parts.append(wire.publication(entry.subject, reply if number == last else "", head, entry.body))
+            parts.append(wire.publication(entry.subject, flight.reply if commit else "", head, entry.body))
         self._connection.send(b"".join(parts))
+
+    def _schedule(self, lane: _Lane) -> None:
+        if lane.queue and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._pump)
 
     # ------------------------------------------------------------ answers
 
-    def _batch_answered(self, lane: _Lane, flight: _Flight, answer: Answer) -> None:
-        count = len(flight.entries)
+    def _batch_answered(self, lane: _Lane, entries: list[_Entry], answer: Answer) -> None:
+        count = len(entries)
         try:
             ack = _read(answer)
             last = int(ack["seq"])
             if ack.get("count") != count:
                 raise BusUnavailable("a batch of another size was stored")
         except (BusError, KeyError):
-            self._again(lane, flight.entries)
-            self._land(lane)
+            self._again(lane, entries)
             return
-        stream = lane.stream
-        for number, entry in enumerate(flight.entries, 1):
-            self._settle(entry, Stored(stream=stream, sequence=last - count + number))
-        self._land(lane)
+        for number, entry in enumerate(entries, 1):
+            self._settle(entry, Stored(stream=lane.stream, sequence=last - count + number))
 
     def _single_answered(self, lane: _Lane, entry: _Entry, answer: Answer) -> None:
         try:
@@ -293,42 +361,39 @@ class Publisher:
             else:
                 self._settle(entry, conflict)
 
-    def _land(self, lane: _Lane) -> None:
-        lane.flight = None
-        if lane.queue:
-            self._pump()
-
     def _again(self, lane: _Lane, entries: Sequence[_Entry]) -> None:
         """Put entries back at the front, in order, to fly alone."""
         for entry in reversed(entries):
-            if not entry.future.done():
+            if entry.future.done():
+                self._drop(entry)
+            else:
                 entry.alone = True
                 lane.queue.appendleft(entry)
-            elif entry.future.cancelled():
-                self._waiting_bytes -= len(entry.body) + _HEADER_BYTES
 
     def _settle(self, entry: _Entry, result: Stored | BusError) -> None:
-        if entry.future.cancelled():
+        if not entry.future.done():
+            if isinstance(result, Stored):
+                entry.future.set_result(result)
+            else:
+                entry.future.set_exception(result)
+        self._drop(entry)
+
+    def _drop(self, entry: _Entry) -> None:
+        """Its bytes wait no longer; counted once, however often it is dropped."""
+        if not entry.dropped:
+            entry.dropped = True
             self._waiting_bytes -= len(entry.body) + _HEADER_BYTES
-        if entry.future.done():
-            return
-        self._waiting_bytes -= len(entry.body) + _HEADER_BYTES
-        if isinstance(result, Stored):
-            entry.future.set_result(result)
-        else:
-            entry.future.set_exception(result)
 
     # ------------------------------------------------------------ when it goes wrong
 
     def _abort(self, lane: _Lane) -> list[_Entry]:
-        flight = lane.flight
-        lane.flight = None
-        if flight is None:
-            return []
-        for reply in flight.replies:
-            self._connection.forget_answer(reply)
-        # Entries of a flight of singles that were put back already stand in the queue.
-        return [entry for entry in flight.entries if not entry.future.done() and entry not in lane.queue]
+        """Forget everything underway; returns what was, in order."""
+        flights = lane.flights()
+        lane.singles.clear()
+        lane.batch = None
+        for flight in flights:
+            self._connection.forget_answer(flight.reply)
+        return [entry for flight in flights for entry in flight.entries]
 
     def _lost(self) -> None:
         for lane in self._lanes.values():
@@ -336,7 +401,7 @@ class Publisher:
 
     def _denied(self, subject: str) -> None:
         for lane in self._lanes.values():
-            if lane.flight is None or not any(entry.subject == subject for entry in lane.flight.entries):
+            if not any(entry.subject == subject for each in lane.flights() for entry in each.entries):
                 continue
             entries = self._abort(lane)
             for entry in entries:
@@ -348,20 +413,16 @@ class Publisher:
     def _sweep(self) -> None:
         self._sweeping = None
         now = self._loop.time()
-        busy = False
         for lane in self._lanes.values():
-            flight = lane.flight
-            for entry in [*(flight.entries if flight else ()), *lane.queue]:
+            flights = lane.flights()
+            for entry in [*(entry for each in flights for entry in each.entries), *lane.queue]:
                 if entry.deadline <= now:
-                    self._settle(
-                        entry, BusUnavailable("not acknowledged in time; whether it is stored is unknown")
-                    )
-            if flight is not None and now - flight.started > _STUCK_S:
+                    self._settle(entry, BusUnavailable("not acknowledged in time; it may be stored or not"))
+            if flights and now - flights[0].started > _STUCK_S:
                 self._again(lane, self._abort(lane))
             while lane.queue and lane.queue[0].future.done():
-                self._settle(lane.queue.popleft(), BusUnavailable("expired"))
-            busy = busy or bool(lane.queue) or lane.flight is not None
-        if busy and not self._closed:
+                self._drop(lane.queue.popleft())
+        if self._busy() and not self._closed:
             self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
             self._pump()
 

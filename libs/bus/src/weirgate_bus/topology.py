@@ -56,7 +56,7 @@ _READS: Mapping[str, tuple[str, ...]] = {
 }
 _HEARS: Mapping[str, tuple[str, ...]] = {
     "ingress": ("stored.audit.>", "control.session.kill.>"),
-    "policy": ("stored.audit.>", "audit.operation.>"),
+    "policy": ("stored.audit.>", "audit.operation.>", "audit.session.closed.>"),
     "masking": ("stored.audit.>", "audit.operation.>"),
     "approval": ("stored.audit.>",),
     "recorder": ("stored.audit.>",),
