@@ -1,5 +1,7 @@
 """COPY in and out, and rows too long to hold."""
 
+from typing import Any
+
 from weirgate_contracts.events import OperationFailed, OperationFinished
 from weirgate_contracts.masking import OutputPlan, StatementPlan, Transform
 from weirgate_contracts.operation import Limits
@@ -39,7 +41,7 @@ MASKED = StatementPlan(
 )
 
 
-def running(*plans: StatementPlan, limits: Limits | None = None, **terms: int) -> Story:
+def running(*plans: StatementPlan, limits: Limits | None = None, **terms: Any) -> Story:
     story = Story(**terms).logged_in().agent_sends(Query("copy t")).asks().allowed(*plans, limits=limits)
     return story.sends_on(Query("copy t"))
 

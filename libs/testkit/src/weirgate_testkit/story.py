@@ -157,7 +157,7 @@ class Story:
     """One connection, told step by step. Every method returns the story."""
 
     def __init__(self, *, masks: Masks | None = None, **terms: Any) -> None:
-        given = {
+        given: dict[str, Any] = {
             "ingress": "in1",
             "session": "s1",
             "peer": "127.0.0.1:5000",

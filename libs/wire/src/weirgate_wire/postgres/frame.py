@@ -6,7 +6,7 @@ A frame is one type byte, a four-byte length that counts itself, and the body. W
 =========  ==========================================================================================
 ``Frame``  one whole message
 ``Run``    whole messages of one *run kind* (DataRow, CopyData), back to back in one ``bytes``
-``Part``   a piece of one message too long to be held, only where ``stream`` is set
+``Part``   a piece of one message too long to be held, only where ``streams`` says so
 =========  ==========================================================================================
 
 Invariants: what comes out, joined, is exactly what went in, up to the last complete unit; where the stream
@@ -16,7 +16,7 @@ body is kept.
 """
 
 import struct
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from weirgate_wire.postgres.error import FrameTooLong, PeerError
@@ -90,13 +90,14 @@ class Splitter:
         "_part_size",
         "_run_kinds",
         "limits",
-        "stream",
+        "streams",
     )
 
     def __init__(self, limits: Mapping[int, int], *, run_kinds: Set[int] = frozenset()) -> None:
         self.limits = limits
-        self.stream = False
-        """Hand out messages of run kinds over 256 KiB in parts, up to 1 GiB, whatever their limit."""
+        self.streams: Callable[[], bool] = _never
+        """Asked before a message of a run kind over 256 KiB: whether to hand it out in parts, up to 1 GiB,
+        whatever its limit."""
         self._run_kinds = run_kinds
         self._buffer = b""
         self._at = 0
@@ -139,8 +140,8 @@ class Splitter:
 
         Raises:
             PeerError: an unknown kind, or a length below 4.
-            FrameTooLong: a length over the limit. Nothing was consumed: set ``stream`` and call again to
-            skim it.
+            FrameTooLong: a length over the limit. Nothing was consumed: once ``streams`` says so, it can be
+            called again to skim it.
         """
         if self._part_left:
             return self._next_part()
@@ -166,7 +167,7 @@ class Splitter:
             self._need = HEADER_BYTES
             return Frame(kind, buffer[at:end])
         if end > size or end - at > RUN_LIMIT_BYTES:
-            if self.stream and end - at > RUN_LIMIT_BYTES:
+            if end - at > RUN_LIMIT_BYTES and self.streams():
                 self._part_kind, self._part_size = kind, end - at
                 self._part_left = end - at
                 return self._next_part()
@@ -182,10 +183,11 @@ class Splitter:
         length: int = _length_at(buffer, at + 1)[0]
         if length < 4:
             raise PeerError(f"message {chr(kind)!r} has length {length}")
-        if self.stream and kind in self._run_kinds:
-            limit = STREAM_LIMIT_BYTES
         if length >= limit:
-            raise FrameTooLong(kind, length + 1, limit)
+            if kind in self._run_kinds and self.streams():
+                limit = STREAM_LIMIT_BYTES
+            if length >= limit:
+                raise FrameTooLong(kind, length + 1, limit)
         return length
 
     def _next_run(self, kind: int, buffer: bytes, at: int, end: int) -> Run:
@@ -220,6 +222,10 @@ class Splitter:
         self._at = at + len(piece)
         self._need = HEADER_BYTES
         return Part(self._part_kind, piece, first, not self._part_left, self._part_size)
+
+
+def _never() -> bool:
+    return False
 
 
 def frame(kind: bytes, body: bytes = b"") -> bytes:

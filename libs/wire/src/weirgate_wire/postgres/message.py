@@ -50,8 +50,11 @@ from weirgate_wire.postgres.upstream import (
     ParameterStatus,
     ReadyForQuery,
     RowDescription,
+    Status,
     UpstreamMessage,
     decode_row_description,
+    decode_status,
+    decode_tag,
     decode_upstream,
 )
 
@@ -99,11 +102,14 @@ __all__ = [
     "RowDescription",
     "SaslInitialResponse",
     "SaslResponse",
+    "Status",
     "Sync",
     "Terminate",
     "UpstreamMessage",
     "decode_agent",
     "decode_password",
     "decode_row_description",
+    "decode_status",
+    "decode_tag",
     "decode_upstream",
 ]

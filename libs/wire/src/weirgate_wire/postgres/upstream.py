@@ -9,6 +9,7 @@ Source: PostgreSQL 18 manual, "Message Formats".
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from weirgate_wire.postgres.error import PeerError, decode_fields, encode_fields
 from weirgate_wire.postgres.frame import frame
@@ -18,8 +19,7 @@ from weirgate_wire.postgres.row import join_row, split_row
 _FIELD = struct.Struct(">IhIhih")
 
 
-@dataclass(frozen=True, slots=True)
-class FieldDescription:
+class FieldDescription(NamedTuple):
     """One column of a RowDescription."""
 
     name: str
@@ -80,11 +80,15 @@ class CommandComplete:
         return frame(b"C", self.tag.encode() + b"\0")
 
 
+Status = Literal["I", "T", "E"]
+"""Idle, in a transaction, in a failed transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadyForQuery:
-    """The upstream waits. ``status`` is ``I``, ``T`` or ``E``."""
+    """The upstream waits."""
 
-    status: str
+    status: Status
 
     def encode(self) -> bytes:
         """Return the whole frame."""
@@ -231,6 +235,7 @@ class Bare:
 
 PARSE_COMPLETE, BIND_COMPLETE, CLOSE_COMPLETE = Bare(0x31), Bare(0x32), Bare(0x33)
 EMPTY_QUERY_RESPONSE, NO_DATA, PORTAL_SUSPENDED, COPY_DONE = Bare(0x49), Bare(0x6E), Bare(0x73), Bare(0x63)
+_STATUSES: dict[int, Status] = {0x49: "I", 0x54: "T", 0x45: "E"}
 _BARE = {
     one.kind: one
     for one in (
@@ -277,6 +282,38 @@ def decode_row_description(body: bytes) -> RowDescription:
     return RowDescription(tuple(fields))
 
 
+def decode_tag(raw: bytes) -> str:
+    """Read the tag of a whole CommandComplete frame.
+
+    Raises:
+        PeerError: not one terminated UTF-8 text.
+    """
+    if raw.find(0, 5) != len(raw) - 1:
+        raise PeerError("a command tag is not one terminated text")
+    try:
+        return raw[5:-1].decode()
+    except UnicodeDecodeError as error:
+        raise PeerError("a text is not UTF-8") from error
+
+
+def decode_status(raw: bytes) -> Status:
+    """Read the status of a whole ReadyForQuery frame.
+
+    Raises:
+        PeerError: not one of the three.
+    """
+    if len(raw) != 6:
+        raise PeerError("ReadyForQuery of impossible length")
+    return _status(raw[5])
+
+
+def _status(byte: int) -> Status:
+    status = _STATUSES.get(byte)
+    if status is None:
+        raise PeerError("an unknown transaction status")
+    return status
+
+
 def decode_upstream(kind: int, body: bytes) -> UpstreamMessage:
     """Read one message from the upstream.
 
@@ -304,10 +341,7 @@ def _decode_short(kind: int, reader: Reader) -> UpstreamMessage:
         case 0x43:  # C
             return CommandComplete(reader.text())
         case 0x5A:  # Z
-            status = chr(reader.int8())
-            if status not in "ITE":
-                raise PeerError("an unknown transaction status")
-            return ReadyForQuery(status)
+            return ReadyForQuery(_status(reader.int8()))
         case 0x53:  # S
             return ParameterStatus(reader.text(), reader.text())
         case 0x41:  # A

@@ -219,8 +219,6 @@ class Dial:
     """Connect the upstream for the identity that logged in. ``parameters`` go into its start-up message."""
 
     parameters: Mapping[str, str]
-    minor: int = 0
-    """Minor version of protocol 3 the agent negotiated; the upstream is asked for no newer one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from base64 import b64encode
 from collections import deque
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Literal
 
 from weirgate_contracts.operation import PARAMETERS_LIMIT_BYTES, STATEMENT_LIMIT_BYTES, Parameter, Statement
 from weirgate_contracts.refusal import Refusal, RefusalCode
@@ -37,6 +38,9 @@ _FLUSH = Flush().encode()
 _SYNC = Sync().encode()
 
 
+Phase = Literal["prepare", "run", "fetch"]
+
+
 class Unsendable(Exception):
     """The segment is refused without being asked about."""
 
@@ -49,7 +53,7 @@ class Unsendable(Exception):
 @dataclass(slots=True)
 class _Slot:
     text: str
-    phase: str
+    phase: Phase
     parameters: tuple[Parameter, ...] = ()
 
 
@@ -139,7 +143,7 @@ class _Compiler:
             self.closed_portals.add(message.name)
             self.steps.append(Step(StepKind.CLOSE_PORTAL, message.name))
 
-    def slot(self, text: str, phase: str, parameters: tuple[Parameter, ...] = ()) -> int:
+    def slot(self, text: str, phase: Phase, parameters: tuple[Parameter, ...] = ()) -> int:
         self.slots.append(_Slot(text, phase, parameters))
         return len(self.slots) - 1
 
@@ -241,10 +245,8 @@ def compile_batch(segment: Segment, names: Names, number: int) -> tuple[Operatio
     else:
         compiler.wire.append(_FLUSH)
     wire = b"".join(compiler.wire)
-    # The phases are only ever the three words of the contract.
     statements = tuple(
-        Statement.model_validate({"text": one.text, "phase": one.phase, "parameters": one.parameters})
-        for one in compiler.slots
+        Statement(text=one.text, phase=one.phase, parameters=one.parameters) for one in compiler.slots
     )
     operation = Operation(
         number=number if statements else 0,

@@ -5,8 +5,8 @@ of a portal, the Parse that fails a transaction): the agent sees nothing of them
 """
 
 from collections import deque
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from weirgate_contracts.events import OperationAllowed
 from weirgate_contracts.masking import Plan, StatementPlan
@@ -14,6 +14,8 @@ from weirgate_contracts.operation import Statement
 from weirgate_ingress.gates.postgres.outbox import Tally
 from weirgate_ingress.gates.postgres.segment import Ending
 from weirgate_ingress.gates.postgres.terms import Copy, PlanMismatch, Rows
+
+NO_PLAN = Plan(statements=())
 
 
 class StepKind(Enum):
@@ -32,8 +34,7 @@ class StepKind(Enum):
     """A Parse that always fails: it brings the upstream's transaction to where the agent was told it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One answer the upstream owes."""
 
     kind: StepKind
@@ -58,53 +59,62 @@ class Phase(Enum):
     """A question of the gate itself."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Operation:
     """One operation. Number 0: bookkeeping (Sync, Close alone) and the gate's own questions, which nobody
-    judges."""
+    judges.
 
-    number: int
-    ends: Ending
-    raw: bytes
-    """What the agent sent."""
-    wire: bytes
-    """What is sent on for it: the agent's bytes, and the gate's own messages among them."""
-    digest: str = ""
-    statements: tuple[Statement, ...] = ()
-    steps: deque[Step] = field(default_factory=deque[Step])
-    phase: Phase = Phase.ASKED
-    tally: Tally = field(init=False)
-    poisoned: bool = False
+    What most operations never touch stands in the class as a default: thousands of these are made a second.
+    """
 
     verdict: OperationAllowed | None = None
-    plan: Plan = field(default_factory=lambda: Plan(statements=()))
+    plan: Plan = NO_PLAN
     plan_of: tuple[StatementPlan, ...] = ()
     """One per statement of an extended batch."""
     unmask: frozenset[str] = frozenset()
-
+    poisoned: bool = False
     results: int = 0
     """Statements of a simple query that are complete."""
     described: bool = False
     """The running statement's columns are known."""
     masks: Rows | None = None
-    portal_masks: dict[str, Rows | None] = field(default_factory=dict[str, "Rows | None"])
-    """Portals whose columns are known; a missing one returns no rows."""
-    made: list[Rows | Copy] = field(default_factory=list["Rows | Copy"])
     copying_in: bool = False
     copying_out: bool = False
     copy_masks: Copy | None = None
-
     rows: int = 0
     size_bytes: int = 0
     """Bytes of rows as the upstream sent them: what a limit counts."""
     copied_in_bytes: int = 0
-    tags: list[str] = field(default_factory=list[str])
     sqlstate: str | None = None
-    captured: list[bytes] = field(default_factory=list[bytes])
-    """Rows of the gate's own question."""
 
-    def __post_init__(self) -> None:
-        self.tally = Tally(self.number)
+    def __init__(
+        self,
+        *,
+        number: int,
+        ends: Ending,
+        raw: bytes,
+        wire: bytes,
+        digest: str = "",
+        statements: tuple[Statement, ...] = (),
+        steps: deque[Step] | None = None,
+        phase: Phase = Phase.ASKED,
+    ) -> None:
+        self.number = number
+        self.ends: Ending = ends
+        self.raw = raw
+        """What the agent sent."""
+        self.wire = wire
+        """What is sent on for it: the agent's bytes, and the gate's own messages among them."""
+        self.digest = digest
+        self.statements = statements
+        self.steps: deque[Step] = deque() if steps is None else steps
+        self.phase = phase
+        self.tally = Tally(number)
+        self.portal_masks: dict[str, Rows | None] = {}
+        """Portals whose columns are known; a missing one returns no rows."""
+        self.made: list[Rows | Copy] = []
+        self.tags: list[str] = []
+        self.captured: list[bytes] = []
+        """Rows of the gate's own question."""
 
     @property
     def waits_for_ready(self) -> bool:

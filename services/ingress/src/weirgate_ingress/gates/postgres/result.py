@@ -34,7 +34,6 @@ from weirgate_ingress.gates.postgres.terms import PlanMismatch
 from weirgate_wire.postgres.error import FATAL_SEVERITIES, PeerError, decode_fields
 from weirgate_wire.postgres.frame import Frame, Part, Run
 from weirgate_wire.postgres.message import (
-    CommandComplete,
     CopyResponse,
     ErrorResponse,
     NoticeResponse,
@@ -42,6 +41,7 @@ from weirgate_wire.postgres.message import (
     ParameterStatus,
     RowDescription,
     decode_row_description,
+    decode_tag,
     decode_upstream,
 )
 
@@ -59,7 +59,6 @@ class ResultPart:
         self._rows = RowPart(state)
         self._settle = SettlePart(state, question, self._rows)
 
-    @property
     def streams(self) -> bool:
         """Whether a long row may be handed out in parts: nobody looks into it."""
         operation = self._state.operation
@@ -237,9 +236,9 @@ class ResultPart:
     def _complete(self, unit: Frame, operation: Operation, step: Step) -> None:
         state = self._state
         if unit.kind == 0x43:
-            message = decode_upstream(unit.kind, unit.body)
-            if isinstance(message, CommandComplete) and not step.own and len(operation.tags) < _TAGS_LIMIT:
-                operation.tags.append(message.tag)
+            tag = decode_tag(unit.raw)
+            if not step.own and len(operation.tags) < _TAGS_LIMIT:
+                operation.tags.append(tag)
         if operation.copying_out:
             raise PeerError("a statement completes inside its COPY")
         if step.kind is StepKind.QUERY:

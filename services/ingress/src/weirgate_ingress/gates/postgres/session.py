@@ -51,6 +51,10 @@ _STOP_REASONS: dict[RefusalCode, Reason] = {
 }
 
 
+def _always() -> bool:
+    return True
+
+
 class Session:
     """One logged-in session."""
 
@@ -73,10 +77,11 @@ class Session:
         self._result = ResultPart(state, self._question)
         self._reader = SegmentReader(terms)
         self._agent = Splitter(agent_limits(terms.operation_limit_bytes), run_kinds=AGENT_RUN_KINDS)
-        self._agent.stream = True
+        self._agent.streams = _always
         self._upstream = Splitter(
             upstream_limits(terms.whole_frame_limit_bytes), run_kinds=UPSTREAM_RUN_KINDS
         )
+        self._upstream.streams = self._result.streams
         self._blocked = False
         self.bytes_in = bytes_in
         self.ended = False
@@ -193,7 +198,7 @@ class Session:
                 # It may be for a COPY that is still being judged, or about to begin.
                 self._blocked = True
                 return moved
-            unit = self._agent.next()
+            unit = None if kind is None else self._agent.next()
             if unit is None:
                 return moved
             moved = True
@@ -246,7 +251,6 @@ class Session:
     def _take_upstream(self) -> None:
         upstream, result = self._upstream, self._result
         while not self.ended:
-            upstream.stream = result.streams
             try:
                 unit = upstream.next()
             except FrameTooLong as error:

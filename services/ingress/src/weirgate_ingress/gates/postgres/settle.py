@@ -15,7 +15,7 @@ from weirgate_ingress.gates.postgres.terms import PlanMismatch
 from weirgate_ingress.gates.sqlstate import CANCELLED_STATE, refusal_fields
 from weirgate_wire.postgres.error import FATAL_SEVERITIES, ErrorFields, PeerError, decode_fields
 from weirgate_wire.postgres.frame import Frame
-from weirgate_wire.postgres.message import CopyFail, ErrorResponse, ReadyForQuery, Sync, decode_upstream
+from weirgate_wire.postgres.message import CopyFail, ErrorResponse, Status, Sync, decode_status
 
 
 class SettlePart:
@@ -62,10 +62,9 @@ class SettlePart:
             again = Sync().encode() if extended and operation.waits_for_ready else b""
             state.out.send_upstream(CopyFail("refused by the gateway").encode() + again)
         elif kind == 0x5A:  # Z
-            message = decode_upstream(kind, unit.body)
-            assert isinstance(message, ReadyForQuery)
-            self._synced(message.status)
-            if message.status == "T":
+            status = decode_status(unit.raw)
+            self._synced(status)
+            if status == "T":
                 if operation.poisoned:
                     raise PeerError("the upstream's transaction did not fail")
                 steps.clear()
@@ -80,14 +79,12 @@ class SettlePart:
         state = self._state
         if step.kind not in (StepKind.SYNC, StepKind.QUERY) or len(operation.steps) != 1:
             raise PeerError("ReadyForQuery too early")
-        message = decode_upstream(unit.kind, unit.body)
-        assert isinstance(message, ReadyForQuery)
-        self._synced(message.status)
+        self._synced(decode_status(unit.raw))
         if not step.own:
             state.out.say(operation.tally, unit.raw)
         self.finish(operation, ready=True)
 
-    def _synced(self, status: str) -> None:
+    def _synced(self, status: Status) -> None:
         state = self._state
         state.status = status
         state.unsynced = state.upstream_failed = False

@@ -10,11 +10,12 @@ from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_contracts.refusal import Refusal
 from weirgate_ingress.gates.core import Record
 from weirgate_ingress.gates.postgres.name import Names
-from weirgate_ingress.gates.postgres.operation import Operation
+from weirgate_ingress.gates.postgres.operation import NO_PLAN, Operation
 from weirgate_ingress.gates.postgres.outbox import Outbox, Tally
 from weirgate_ingress.gates.postgres.searchpath import parse_search_path
 from weirgate_ingress.gates.postgres.segment import Segment
 from weirgate_ingress.gates.postgres.terms import GateTerms, Masks
+from weirgate_wire.postgres.message import Status
 
 
 class State:
@@ -68,7 +69,7 @@ class State:
         self.queued_bytes = 0
         self.count = 0
         """Operations so far."""
-        self.status = "I"
+        self.status: Status = "I"
         """Transaction status of the upstream's last ReadyForQuery."""
         self.unsynced = False
         """The upstream was sent extended messages that no Sync followed yet."""
@@ -80,7 +81,7 @@ class State:
         """CopyData of the agent goes to the upstream."""
         self.fatal = False
         """The upstream has said it closes."""
-        self.plan: Plan = Plan(statements=())
+        self.plan: Plan = NO_PLAN
         self.unmask: frozenset[str] = frozenset()
         """Of the last operation: for notices and notifications between operations."""
         reported = parameters.get("search_path")
@@ -103,7 +104,7 @@ class State:
                 for text in more.values():
                     cursors |= self.names.cursors_for(text)
             cursors |= self.names.cursors_for(statement.text)
-        return SessionContext.model_construct(
+        return SessionContext(
             database=self.resource,
             search_path=self.search_path,
             transaction=self.status,
