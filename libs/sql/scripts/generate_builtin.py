@@ -75,7 +75,9 @@ select json_agg(json_build_array(proname, prokind, proretset, proleakproof,
   coalesce(not has_function_privilege('somebody', p.oid, 'execute'), false),
   (select json_agg(coalesce(n, '') order by i) from unnest(proargnames, proargmodes::text[]) with ordinality
      as u(n, m, i) where m in ('o', 'b', 't'))))
-from pg_proc p where pronamespace = 'pg_catalog'::regnamespace and oid < 16384"""
+from (select case pronamespace when 'information_schema'::regnamespace then 'information_schema.' else '' end
+  || proname as proname, oid, prokind, proretset, proleakproof, proargnames, proargmodes from pg_proc
+  where pronamespace in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) and oid < 16384) p"""
 
 RELATIONS = """
 select json_agg(json_build_array(n.nspname, c.relname, (select json_agg(attname order by attnum) from
@@ -109,6 +111,7 @@ def main() -> None:
             ).split()
         )
     functions: dict[str, dict[str, Any]] = {}
+    shapes: dict[str, set[tuple[str, ...]]] = {}
     for name, kind, returns_set, leakproof, revoked, outs in rows:
         entry = functions.setdefault(name, {"k": "", "l": 1})
         entry["k"] = "".join(sorted(set(entry["k"]) | {kind}))
@@ -116,11 +119,14 @@ def main() -> None:
             entry["s"] = 1
         if not leakproof:
             entry.pop("l", None)
-        if outs and len(outs) > len(entry.get("o", ())):
-            entry["o"] = outs
+        shapes.setdefault(name, set()).add(tuple(outs or ()))
         danger = capability(name, revoked=revoked)
         if danger:
             entry["d"] = danger
+    for name, found in shapes.items():
+        outs = max(found)
+        if outs and len(found) == 1:
+            functions[name]["o"] = outs  # where overloads differ, nobody can say which columns there are
     body: dict[str, Any] = {
         "version": 18,
         "functions": dict(sorted(functions.items())),

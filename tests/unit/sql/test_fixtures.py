@@ -45,7 +45,9 @@ def _refs(refs: Iterable[ColumnRef]) -> str:
 
 
 def _touched(one: Touch) -> Iterator[str]:
-    tables = [f"{how}:{name if schema == 'public' else f'{schema}.{name}'}" for schema, name, how in one.tables]
+    tables = [
+        f"{how}:{name if schema == 'public' else f'{schema}.{name}'}" for schema, name, how in one.tables
+    ]
     yield f"--> {one.verb}: {' '.join(sorted(tables))}".rstrip()
     for part in ("reads", "writes", "predicates", "flows"):
         refs: frozenset[ColumnRef] = getattr(one, part)

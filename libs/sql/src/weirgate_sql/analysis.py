@@ -17,6 +17,10 @@ _REMEMBERED = 64
 _REMEMBERED_LIMIT_CHARACTERS = 4096
 
 
+UNKNOWN_PATH = ("\x00",)
+"""A search_path nobody knows, as ``weirgate_sql.touch.after`` writes it; no schema can be called that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One inner statement, read."""
@@ -61,7 +65,7 @@ def _analyse(text: str, catalog: Catalog, context: SessionContext) -> tuple[Read
         raise Unreadable(f"the text holds more than {STATEMENTS_LIMIT} statements")
     session = Session(
         catalog=catalog,
-        path=catalog.search_path if context.search_path is None else context.search_path,
+        path=_path(catalog, context),
         prepared=dict(context.prepared),
         cursors=dict(context.cursors),
     )
@@ -81,6 +85,14 @@ def _analyse(text: str, catalog: Catalog, context: SessionContext) -> tuple[Read
         outputs, problem = _outputs(outs)
         readings.append(Reading(touch=_touch(reader), outputs=outputs, unplannable=problem))
     return tuple(readings)
+
+
+def _path(catalog: Catalog, context: SessionContext) -> tuple[str, ...] | None:
+    if context.search_path is None:
+        return catalog.search_path
+    if context.search_path == UNKNOWN_PATH:
+        return None
+    return tuple(catalog.login if name == "$user" else name for name in context.search_path)
 
 
 def _touch(reader: Utilities) -> Touch:

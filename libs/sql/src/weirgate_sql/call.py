@@ -3,10 +3,10 @@
 import re
 
 from weirgate_sql.builtin import FUNCTIONS, TYPES, Builtin
-from weirgate_sql.core import BUDGET, DEPTH, Outs, constant_text, strings
+from weirgate_sql.core import BUDGET, DEPTH, Outs, constant_text, only, strings
 from weirgate_sql.expression import Expressions
 from weirgate_sql.model import Function, Unreadable
-from weirgate_sql.parse import Node, split
+from weirgate_sql.parse import Node, Parsed, split
 from weirgate_sql.safe import ALL, RAISES_NOT, setting_is_harmless
 from weirgate_sql.value import CONSTANT, NONE, Effects, Field, Row, Scope, Value, merge
 
@@ -36,7 +36,11 @@ class Calls(Expressions):
             return projected, None
         arguments = [self.expr(node, scope) for node in nodes]
         extra = self._around(fields, scope, arguments)
-        builtin = FUNCTIONS.get(name) if schema in (None, "pg_catalog") else None
+        builtin = None
+        if schema in (None, "pg_catalog"):
+            builtin = FUNCTIONS.get(name)
+        elif schema == "information_schema":
+            builtin = FUNCTIONS.get(f"information_schema.{name}")
         known = self.functions_named(schema, name) if schema != "pg_catalog" else ()
         value: Value | None = None
         row: Row | None = None
@@ -208,7 +212,7 @@ class Calls(Expressions):
         outs = Outs()
         self.session.stack.append(mark)
         try:
-            for statement in split(function.body):
+            for statement in _statements(function.body):
                 if statement.kind not in _READABLE:
                     return None
                 outs = inner.query({statement.kind: statement.node}, scope)
@@ -264,6 +268,21 @@ class Calls(Expressions):
 
 
 _READABLE = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+
+
+def _statements(body: str) -> tuple[Parsed, ...]:
+    """Return the statements of a body, be it a string or in SQL's own form (``BEGIN ATOMIC``, ``RETURN``)."""
+    if not re.match(r"\s*(BEGIN\s+ATOMIC|RETURN)\b", body, re.IGNORECASE):
+        return split(body)
+    wrapped = split(f"CREATE FUNCTION body() RETURNS integer LANGUAGE sql {body}")
+    if len(wrapped) != 1 or "sql_body" not in wrapped[0].node:
+        raise Unreadable("the body of a function cannot be read")
+    kind, fields = only(wrapped[0].node["sql_body"])
+    if kind == "ReturnStmt":
+        select = {"targetList": [{"ResTarget": {"val": fields["returnval"]}}], "op": "SETOP_NONE"}
+        return (Parsed(text=body, kind="SelectStmt", node=select),)
+    nodes = [only(node) for outer in fields["items"] for node in outer["List"].get("items", [])]
+    return tuple(Parsed(text=body, kind=inner, node=node) for inner, node in nodes)
 
 
 def _table_names(inner: str) -> list[str]:

@@ -9,7 +9,7 @@ from weirgate_sql.model import Unreadable
 from weirgate_sql.name import column_name
 from weirgate_sql.parse import Node
 from weirgate_sql.relation import Relations
-from weirgate_sql.safe import BOTH_SIDES, LEFT_SIDE, TEXT_TYPES
+from weirgate_sql.safe import BOTH_SIDES, LEFT_SIDE, NOWHERE, TEXT_TYPES, WIDER
 from weirgate_sql.value import CONSTANT, NONE, Field, Item, Row, Scope, Value, merge, merge_fields
 
 _PLAIN = frozenset({"A_Const", "ColumnRef", "ParamRef", "SQLValueFunction"})
@@ -174,18 +174,14 @@ class Expressions(Relations):
         right = self.expr(fields["rexpr"], scope) if "rexpr" in fields else CONSTANT
         if kind in ("AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"):
             return merge((left, right))
-        if len(names) > 1 and names[-2] != "pg_catalog":
+        if (len(names) > 1 and names[-2] != "pg_catalog") or (symbol not in OPERATORS and symbol != "!="):
             self.unknown_operator(".".join(names))
             self._hidden(left, right)
-        elif symbol not in OPERATORS and symbol != "!=":
-            self.unknown_operator(symbol)
-            self._hidden(left, right)
-        elif symbol in LEFT_SIDE:
+            return merge((left, right, Value(unknown=True)))
+        if symbol in LEFT_SIDE:
             self.decide(right)
         elif symbol not in BOTH_SIDES:
             self._hidden(left, right)
-        if kind == "AEXPR_NULLIF":
-            return merge((left, right))
         return merge((left, right))
 
     def _hidden(self, *values: Value) -> None:
@@ -267,7 +263,8 @@ class Expressions(Relations):
         same = typed is not None and value.type is not None and not array and (
             value.type == typed or value.type.startswith(f"{typed}(")
         )  # fmt: skip
-        if not same and not (own and name in TEXT_TYPES and not array):
+        widened = value.type is not None and value.type.split("(")[0] in WIDER.get(name, NOWHERE)
+        if not same and not (own and not array and (name in TEXT_TYPES or widened)):
             self.decide(value)
         row = self._composite(names, array)
         if row is not None:
@@ -362,6 +359,14 @@ class Expressions(Relations):
         value = merge(self._inside(fields, scope))
         return self.decide(value)
 
+    def _json_object(self, fields: Node, scope: Scope) -> Value:
+        """Read JSON_OBJECT and JSON_OBJECTAGG: a null key fails, and so may a key that comes twice; no value does."""
+        pairs = [node["JsonKeyValue"] for node in fields.get("exprs", [])] + [fields.get("arg", {})]
+        for pair in pairs:
+            if "key" in pair:
+                self.decide(self.expr(pair["key"], scope))
+        return merge(self._inside(fields, scope))
+
     def _json_safe(self, fields: Node, scope: Scope) -> Value:
         return merge(self._inside(fields, scope))
 
@@ -403,7 +408,8 @@ class Expressions(Relations):
         number = fields.get("colno", 1) - 1
         if "RowExpr" in source:
             arguments = source["RowExpr"].get("args", [])
-            if number < len(arguments):
+            stars = any("ColumnRef" in n and "A_Star" in n["ColumnRef"]["fields"][-1] for n in arguments)
+            if number < len(arguments) and not stars:
                 node = arguments[number]
                 return CONSTANT if "SetToDefault" in node else self.expr(node, scope)
         if "SubLink" in source:
@@ -430,9 +436,9 @@ class Expressions(Relations):
         "A_ArrayExpr": _array, "RowExpr": _row, "TypeCast": _cast, "A_Indirection": _indirection,
         "SubLink": _sublink, "FuncCall": _call, "XmlExpr": _xml, "XmlSerialize": _xml_serialize,
         "JsonIsPredicate": _json_safe, "JsonScalarExpr": _json_safe, "JsonSerializeExpr": _json,
-        "JsonObjectConstructor": _json, "JsonArrayConstructor": _json_safe,
+        "JsonObjectConstructor": _json_object, "JsonArrayConstructor": _json_safe,
         "JsonArrayQueryConstructor": _json_safe,
-        "JsonObjectAgg": _json, "JsonArrayAgg": _json_safe, "JsonFuncExpr": _json, "JsonParseExpr": _json,
+        "JsonObjectAgg": _json_object, "JsonArrayAgg": _json_safe, "JsonFuncExpr": _json, "JsonParseExpr": _json,
         "JsonValueExpr": _json_safe, "JsonArgument": _json_safe, "MultiAssignRef": _multi_assign,
     }  # fmt: skip
 

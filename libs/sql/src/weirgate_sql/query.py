@@ -1,5 +1,6 @@
 """SELECT and VALUES: FROM, WHERE, the output columns, set operations, order."""
 
+from weirgate_sql.builtin import OPERATORS
 from weirgate_sql.call import Calls
 from weirgate_sql.core import Out, Outs, only, strings
 from weirgate_sql.model import Unreadable
@@ -60,6 +61,9 @@ class Queries(Calls):
             self.decide(self.expr(fields["havingClause"], scope))
         self._windows_used(fields, outs, scope)
         for node in fields.get("sortClause", []):
+            symbol = strings(node["SortBy"].get("useOp", []))
+            if symbol and symbol[-1] not in OPERATORS:
+                self.unknown_operator(".".join(symbol))
             self._sort(node["SortBy"]["node"], outs, scope)
         distinct = fields.get("distinctClause")
         if distinct is not None:

@@ -89,6 +89,8 @@ class Relations(Core):
         """
         schema, name = self.locate(variable)
         if schema is None:
+            if name.startswith("pg_stat_statements"):
+                self.effects.capabilities.add("system.sensitive")
             self.effects.opaque.add(f"relation:{name}")
             self.effects.tables.add(("", name, how))
             return Row((), open_value=Value(unknown=True), relation=("", name))
@@ -109,7 +111,7 @@ class Relations(Core):
             if schema.startswith("pg_toast"):
                 self.effects.capabilities.add("system.sensitive")
             return Row((), open_value=Value(unknown=True), relation=(schema, name))
-        if found.kind in ("v", "m"):
+        if found.kind in ("v", "m") and how != "ddl":
             return self._view(found, how)
         if found.parents:
             return self._child(found, how)
@@ -173,8 +175,9 @@ class Relations(Core):
                 Field(c.name, Value(frozenset({ref}), unknown=True), frozenset({ref})) for c, ref in refs
             ]
             return Row(fields, relation=(view.schema, view.name))
-        self.effects.take(reading.effects, reads=False)
-        # What the view reads besides its output columns, it reads whichever columns are asked for.
+        self.effects.take(reading.effects, reads=False, predicates=False)
+        # What the view reads besides its output columns, it reads whichever columns are asked for. What it decides
+        # by them its owner has decided: an agent cannot vary the question, so they are no predicates of this text.
         self.effects.reads |= reading.effects.reads - reading.outputs
         self.effects.reads |= reading.effects.predicates
         bases = {(schema, name) for schema, name, _ in reading.effects.tables}
@@ -343,8 +346,6 @@ class Relations(Core):
         for entry in fields["functions"]:
             call, *definitions = entry["List"]["items"]
             value, row = self._one_function(call, scope)
-            # How many rows a function in FROM gives is its arguments' doing.
-            self.decide(value)
             listed = definitions[0].get("List", {}).get("items", []) if definitions else []
             if single and fields.get("coldeflist"):
                 listed = fields["coldeflist"]

@@ -59,6 +59,16 @@ LEFT_SIDE = frozenset({"~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*"})
 TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name", "char"})
 """Every value of every type has a text form, so a cast to these cannot raise."""
 
+_TIMES = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
+_WHOLE = frozenset({"smallint", "integer", "bigint"})
+NOWHERE: frozenset[str] = frozenset()
+WIDER = {
+    "date": _TIMES, "timestamp": _TIMES, "timestamptz": _TIMES, "int8": _WHOLE, "numeric": _WHOLE, "float8": _WHOLE,
+    "int4": frozenset({"smallint"}), "jsonb": frozenset({"json"}), "json": frozenset({"jsonb"}),
+    "regclass": frozenset({"oid"}), "oid": frozenset({"regclass"}),
+}  # fmt: skip
+"""Type name to the types every value of which casts to it."""
+
 _HARMLESS = """
 application_name datestyle intervalstyle timezone extra_float_digits bytea_output xmlbinary xmloption
 lc_messages

@@ -168,9 +168,19 @@ def _written_back(text: str) -> str | None:
         query = ParseResult(version=tree.version)
         query.stmts.add().stmt.CopyFrom(node)
         written = query.stmts[0].stmt
-        for kind in ("update_stmt", "delete_stmt"):
-            if written.HasField(kind) and getattr(written, kind).where_clause.HasField("current_of_expr"):
-                getattr(written, kind).ClearField("where_clause")
+        for kind in _INNER[1:]:
+            if written.HasField(kind):
+                _plainer(getattr(written, kind))
         return deparse(query)
     except (PgQueryError, DecodeError) as error:
         raise Unreadable("the second reader cannot read this statement; write it more plainly") from error
+
+
+def _plainer(statement: Any) -> None:
+    """Take out what names no relation and sqlglot does not know: WHERE CURRENT OF, RETURNING WITH (OLD AS …)."""
+    fields = statement.DESCRIPTOR.fields_by_name
+    if "where_clause" in fields and statement.where_clause.HasField("current_of_expr"):
+        statement.ClearField("where_clause")
+    statement.returning_clause.ClearField("options")
+    if not statement.returning_clause.exprs:
+        statement.ClearField("returning_clause")

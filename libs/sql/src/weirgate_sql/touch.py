@@ -1,7 +1,9 @@
 """What the statements of a text read, write and can do."""
 
+from collections.abc import Iterable
+
 from weirgate_contracts.operation import SessionContext
-from weirgate_sql.analysis import analyse
+from weirgate_sql.analysis import UNKNOWN_PATH, analyse
 from weirgate_sql.model import Catalog, Touch
 
 
@@ -28,3 +30,28 @@ def touch(text: str, catalog: Catalog, context: SessionContext) -> tuple[Touch, 
             they stand in ``opaque``.
     """
     return tuple(reading.touch for reading in analyse(text, catalog, context))
+
+
+def after(context: SessionContext, touched: Iterable[Touch]) -> SessionContext:
+    """Return what the session knows once these statements have succeeded: for the next text of the same operation.
+
+    An operation of the extended protocol holds several texts, and an earlier one may set the search_path or prepare
+    what a later one executes. Where the path can then not be known, the context says so in a way that makes
+    ``touch`` and ``outputs`` refuse names without a schema.
+    """
+    path = context.search_path
+    prepared, cursors = dict(context.prepared), dict(context.cursors)
+    for one in touched:
+        if one.search_path is not None:
+            path = one.search_path
+        elif one.search_path_may_change:
+            path = UNKNOWN_PATH
+        for defined in one.defines:
+            names = prepared if defined.kind == "prepared" else cursors
+            if defined.text is not None:
+                names[defined.name] = defined.text
+            elif defined.name == "*":
+                names.clear()
+            else:
+                names.pop(defined.name, None)
+    return context.model_copy(update={"search_path": path, "prepared": prepared, "cursors": cursors})

@@ -188,7 +188,8 @@ class Utilities(Sessions):
         self.effects.catalog_may_change = True
 
     def _refresh(self, fields: Node, text: str) -> Outs | None:
-        row = self.relation(fields["relation"], "ddl")
+        row = self.relation(fields["relation"], "read")
+        self.relation(fields["relation"], "ddl")
         value, reads = row.whole()
         self.effects.reads |= reads
         self.effects.flows |= value.sources
@@ -409,13 +410,19 @@ class Utilities(Sessions):
         for key, inner in node.items():
             if key in ("typeName", "returnType", "argType", "options", "fdwoptions", "location"):
                 continue
+            if key == "TableLikeClause":
+                self.relation(inner["relation"], "read")
+                continue
             if key in ("relation", "table", "view"):
                 continue
+            if isinstance(inner, dict) and "relname" in inner:
+                self.relation(inner, "ddl")
+                continue
+            if key in ("IndexElem", "AlterTableCmd", "Constraint"):
+                self._ddl_columns(inner, scope)
             if key in _QUERIES:
                 outs = self.query({key: inner}, scope)
                 self.effects.flows |= merge([out.value for out in outs]).sources
-            elif key in ("RangeVar", "pktable", "constrrel"):
-                self.relation(inner, "ddl")
             elif key == "relations":
                 for one in inner:
                     if "RangeVar" in one:
@@ -428,6 +435,15 @@ class Utilities(Sessions):
                 self.decide(self.expr({key: inner}, lenient))
             else:
                 self._ddl_walk(inner, scope)
+
+    def _ddl_columns(self, fields: Node, scope: Scope) -> None:
+        """Note the columns a definition is about: a unique index that fails tells that values come twice."""
+        names = [fields["name"]] if isinstance(fields.get("name"), str) else []
+        names += strings(fields.get("keys", []))
+        for name in names:
+            found = self.find(name, scope) if scope.items else None
+            if found is not None:
+                self.decide(self.touched(found))
 
     def _relations_in(self, fields: Node) -> None:
         for node in fields.get("objects", []):

@@ -167,13 +167,14 @@ class Effects:
         self.path_may_change = False
         self.catalog_may_change = False
 
-    def take(self, other: "Effects", *, reads: bool = True) -> None:
+    def take(self, other: "Effects", *, reads: bool = True, predicates: bool = True) -> None:
         """Add what another reading found (a view, a function), ``named`` excepted: it is not of this text."""
         if reads:
             self.reads |= other.reads
         self.writes |= other.writes
         self.tables |= other.tables
-        self.predicates |= other.predicates
+        if predicates:
+            self.predicates |= other.predicates
         self.flows |= other.flows
         self.functions |= other.functions
         self.capabilities |= other.capabilities
