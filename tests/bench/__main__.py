@@ -70,7 +70,7 @@ def main() -> int:
                                 ways, asked.rounds, asked.seconds, clients, mode, directory
                             )
                 if "rows" in wanted:
-                    masked = {"weirgate masked": gateway.url("analyst", parameters="?sslmode=disable")}
+                    masked = {"weirgate masked": gateway.url("reader", parameters="?sslmode=disable")}
                     figures["rows/s"] = rows(ways | masked, asked.rounds)
                 if "memory" in wanted and asked.many_rows:
                     figures["memory"] = memory(gateway, asked.rows, asked.many_rows)
@@ -98,7 +98,7 @@ def prepare(gateway: RunningGateway, count: int) -> None:
     )  # fmt: skip
     document = gateway.directory / "bench-labels.yaml"
     document.write_text(
-        "kind: labels\nname: bench\nresource: shop\ncolumns:\n"
+        "kind: labels\nresource: shop\ncolumns:\n"
         "  public.bench_rows.email: pii.email\n  public.bench_rows.card: payment.card\n"
     )
     applied = gateway.weirgate("apply", "-f", str(document), check=False)
@@ -113,7 +113,7 @@ def prepare(gateway: RunningGateway, count: int) -> None:
 
 def _probe(gateway: RunningGateway) -> str:
     done = subprocess.run(
-        ["psql", "-XAt", gateway.url("analyst"), "-c", "select 'bench_rows' from bench_rows limit 1"],
+        ["psql", "-XAt", gateway.url("reader"), "-c", "select 'bench_rows' from bench_rows limit 1"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
@@ -246,7 +246,7 @@ def memory(gateway: RunningGateway, few: int, many: int) -> dict[str, Any]:
             nonlocal peak
             peak = max(peak, process.memory_info().rss)
 
-        got = drain(gateway.url("analyst", parameters="?sslmode=disable"), sql, every_s=0.1, call=watch)
+        got = drain(gateway.url("reader", parameters="?sslmode=disable"), sql, every_s=0.1, call=watch)
         out[f"{label}: {got.rows} rows, peak MiB"] = peak / 2**20
         out[f"{label}: rows/s"] = got.rows / got.seconds
     return out

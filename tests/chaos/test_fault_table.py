@@ -117,7 +117,7 @@ async def test_approval_away_keeps_the_operation_waiting_and_loses_nothing(gatew
         out = (await asyncio.to_thread(gateway.weirgate, "approvals", "list", "--json", check=False)).stdout
         import json
 
-        found = [entry for entry in map(json.loads, out.splitlines()) if mark in str(entry)]
+        found = [entry for entry in json.loads(out or "[]") if mark in str(entry)]
         if found:
             request = found[0]["request"]
             break

@@ -46,9 +46,7 @@ def test_pgbench(gateway: RunningGateway, tmp_path: Path, mode: str, clients: in
     assert "number of failed transactions: 0" in done.stdout
 
 
-async def both(
-    gateway: RunningGateway, story: Callable[[str], Awaitable[Any]]
-) -> tuple[Any, Any]:
+async def both(gateway: RunningGateway, story: Callable[[str], Awaitable[Any]]) -> tuple[Any, Any]:
     return await story(gateway.url("admin-bot")), await story(gateway.direct_url())
 
 
@@ -140,7 +138,9 @@ async def test_psycopg_copy_in_and_out(gateway: RunningGateway) -> None:
                 await copy.write_row((7, "binary", None))
             out: list[bytes] = []
             for form in ("text", "csv", "binary"):
-                async with cursor.copy(f"copy (select * from copied order by a, b) to stdout (format {form})") as copy:
+                async with cursor.copy(
+                    f"copy (select * from copied order by a, b) to stdout (format {form})"
+                ) as copy:
                     out.append(b"".join([bytes(part) async for part in copy]))
             return out
 
@@ -162,7 +162,9 @@ async def test_asyncpg(gateway: RunningGateway) -> None:
     async def story(url: str) -> Any:
         connection = await asyncpg.connect(url)
         seen: list[Any] = []
-        seen.append([tuple(row) for row in await connection.fetch("select id, name, price from products order by id")])
+        seen.append(
+            [tuple(row) for row in await connection.fetch("select id, name, price from products order by id")]
+        )
         statement = await connection.prepare("select name from products where id = $1")
         seen.append([await statement.fetchval(n) for n in range(1, 20)])
         seen.append([(a.name, a.type.name) for a in statement.get_attributes()])
@@ -177,7 +179,9 @@ async def test_asyncpg(gateway: RunningGateway) -> None:
             seen.append([tuple(row) for row in await cursor.fetch(10)])
             seen.append([tuple(row) for row in await cursor.fetch(10)])
         seen.append(await connection.fetchval("select $1::jsonb", json.dumps({"a": 1})))
-        seen.append(await connection.fetchrow("select row(1, 'a'::text) as r, array[[1,2],[3,4]] as m") is not None)
+        seen.append(
+            await connection.fetchrow("select row(1, 'a'::text) as r, array[[1,2],[3,4]] as m") is not None
+        )
         try:
             await connection.fetch("select 1/0")
         except asyncpg.DivisionByZeroError as error:
@@ -204,7 +208,9 @@ async def test_asyncpg_over_verified_tls(gateway: RunningGateway) -> None:
     import ssl
 
     context = ssl.create_default_context(cafile=gateway.endpoints["ca"])
-    connection = await asyncpg.connect(gateway.url("admin-bot").replace("127.0.0.1", "localhost"), ssl=context)
+    connection = await asyncpg.connect(
+        gateway.url("admin-bot").replace("127.0.0.1", "localhost"), ssl=context
+    )
     assert await connection.fetchval("select 1") == 1
     await connection.close()
 
@@ -268,7 +274,9 @@ def test_node_postgres(gateway: RunningGateway) -> None:
 
     direct = session(gateway.direct_url())
     assert session(gateway.url("admin-bot")) == direct
-    assert session(gateway.url("admin-bot").replace("127.0.0.1", "localhost"), gateway.endpoints["ca"]) == direct
+    assert (
+        session(gateway.url("admin-bot").replace("127.0.0.1", "localhost"), gateway.endpoints["ca"]) == direct
+    )
 
 
 class ScriptedModel(FakeMessagesListChatModel):
@@ -304,7 +312,9 @@ def test_langchain_sql_toolkit_with_a_scripted_model(gateway: RunningGateway) ->
         if not answer.tool_calls:
             break
         for call in answer.tool_calls:
-            messages.append(ToolMessage(str(tools[call["name"]].invoke(call["args"])), tool_call_id=call["id"]))
+            messages.append(
+                ToolMessage(str(tools[call["name"]].invoke(call["args"])), tool_call_id=call["id"])
+            )
     heard = [message.content for message in messages if isinstance(message, ToolMessage)]
     assert "customers" in heard[0]
     assert "CREATE TABLE" in heard[1]

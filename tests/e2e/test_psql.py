@@ -25,7 +25,7 @@ SCRIPTS = {
     "fetch 2 from c; close c; commit;",
     "prepare": "prepare p (int) as select name from products where id = $1; execute p (3); deallocate p;",
     "bind": r"select name from products where id = $1 \bind 7 \g",
-    "notice": "do $$ begin raise notice 'hello'; end $$;",
+    "notice": "drop table if exists no_such_table;",
     "listen": "listen ch; notify ch, 'payload'; select 1;",
     "set and show": "set statement_timeout = '5s'; show statement_timeout; show search_path;",
     "search path": "create schema if not exists e2e; set search_path = e2e, public; show search_path; "
@@ -40,7 +40,12 @@ SCRIPTS = {
 
 def psql(url: str, script: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        ["psql", "-X", "-a", url], input=script + "\n", text=True, capture_output=True, timeout=60, check=False
+        ["psql", "-X", "-a", url],
+        input=script + "\n",
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -56,7 +61,7 @@ def without_pids(part: object) -> str:
     """Server process ids differ by nature: ours are not the upstream's."""
     import re
 
-    return re.sub(r'from server process with PID \d+', "from server process", str(part))
+    return re.sub(r"from server process with PID \d+", "from server process", str(part))
 
 
 def test_cancel_by_key_ends_a_running_statement(gateway: RunningGateway) -> None:

@@ -58,11 +58,19 @@ def test_an_analyst_never_sees_personal_data_in_clear(gateway: RunningGateway, s
         for value in row
     }
     done = subprocess.run(
-        ["psql", "-XAt", gateway.url("analyst"), "-c", sql], text=True, capture_output=True, timeout=60, check=False
+        ["psql", "-XAt", gateway.url("analyst"), "-c", sql],
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     seen = done.stdout + done.stderr
     assert done.returncode == 0 or "ERROR" in done.stderr
-    words = {word for line in seen.replace(",", " ").replace("|", " ").replace('"', " ").split() for word in [line.strip("(){}x y")]}
+    words = {
+        word
+        for line in seen.replace(",", " ").replace("|", " ").replace('"', " ").split()
+        for word in [line.strip("(){}x y")]
+    }
     assert not {word for word in words if word in secrets or word.lower() in secrets}
     assert "@mail.example.com" not in seen
 
@@ -118,8 +126,7 @@ def open_request(gateway: RunningGateway, marker: str, within_s: float = 10) -> 
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         out = gateway.weirgate("approvals", "list", "--json").stdout
-        for line in out.splitlines():
-            entry = json.loads(line)
+        for entry in json.loads(out):
             if marker in json.dumps(entry):
                 return str(entry["request"])
         time.sleep(0.1)
@@ -166,7 +173,9 @@ async def test_a_refused_hold_never_runs(gateway: RunningGateway) -> None:
     await connection.close()
 
 
-async def test_a_hold_ends_at_once_when_it_is_cancelled_and_the_request_is_withdrawn(gateway: RunningGateway) -> None:
+async def test_a_hold_ends_at_once_when_it_is_cancelled_and_the_request_is_withdrawn(
+    gateway: RunningGateway,
+) -> None:
     marker = f"cancelled{time.time_ns()}"
     connection = await psycopg.AsyncConnection.connect(gateway.url("writer"), autocommit=True)
     waiting = asyncio.create_task(
@@ -182,7 +191,9 @@ async def test_a_hold_ends_at_once_when_it_is_cancelled_and_the_request_is_withd
     await connection.close()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if any(e["kind"] == "approval.withdrawn" and e["request"] == request for e in gateway.events(last=200)):
+        if any(
+            e["kind"] == "approval.withdrawn" and e["request"] == request for e in gateway.events(last=200)
+        ):
             break
         await asyncio.sleep(0.2)
     else:

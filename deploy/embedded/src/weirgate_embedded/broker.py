@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from weirgate_bus import topology
 from weirgate_bus import provision as streams
+from weirgate_bus import topology
 from weirgate_bus.port import BusError
 from weirgate_embedded.layout import Layout, write_private
 from weirgate_embedded.supervisor import Child, clean_environment

@@ -110,6 +110,11 @@ class Postgres:
         Raises:
             PostgresFailed: it ended, or was not ready in time.
         """
+        self.launch()
+        self.wait_ready(timeout_s=timeout_s)
+
+    def launch(self) -> None:
+        """Start the server. To be called by the main thread: the kernel ends the server with the calling thread."""
         self._forget_dead_owner()
         hba = self.directory / "pg_hba.conf"
         hba.write_text(self.hba)
@@ -121,20 +126,29 @@ class Postgres:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         argv, extra = unprivileged(command)
-        log = self.log_file or self.directory.parent / f"{self.directory.name}.log"
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(  # own session: a terminal's Ctrl-C is for the supervisor alone
+        with self._log().open("ab") as out:
+            self.process = subprocess.Popen[bytes](  # own session: a terminal's Ctrl-C is for the supervisor alone
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGINT), **extra,
             )  # fmt: skip
+
+    def wait_ready(self, *, timeout_s: float = 30.0) -> None:
+        """Wait until the server takes connections.
+
+        Raises:
+            PostgresFailed: it ended, or was not ready in time.
+        """
         deadline = time.monotonic() + timeout_s
         ready = [str(self.bin_dir / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
         while subprocess.run(ready, check=False).returncode != 0:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace").strip()[-800:]
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+                tail = self._log().read_text(errors="replace").strip()[-800:]
                 self.stop()
                 raise PostgresFailed(f"PostgreSQL on port {self.port} did not start; it said: {tail}")
             time.sleep(0.05)
+
+    def _log(self) -> Path:
+        return self.log_file or self.directory.parent / f"{self.directory.name}.log"
 
     def _forget_dead_owner(self) -> None:
         """Remove the pid file of a server that is gone: in a user namespace PostgreSQL cannot always tell."""

@@ -70,8 +70,8 @@ class Cluster:
         return self.server.process
 
     def start(self) -> None:
-        """Start the server; returns when it takes connections."""
-        self.server.start()
+        """Start the server; whoever needs it tries until it takes connections."""
+        self.server.launch()
         self.started = time.monotonic()
 
     def exited(self) -> int | None:

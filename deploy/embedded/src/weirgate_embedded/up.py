@@ -114,18 +114,25 @@ class Gateway:
         for name in ("recording.key", "mask.key"):
             layout.secret(name)
         layout.secret("admin.token")
-        read_model = self._cluster("read_model", READ_MODEL_SETTINGS)
-        upstream = self._cluster("upstream", UPSTREAM_SETTINGS | self.upstream_settings)
+        servers = {"read_model": self._cluster("read_model", READ_MODEL_SETTINGS)}
+        if self.with_demo:
+            servers["upstream"] = self._cluster("upstream", UPSTREAM_SETTINGS | self.upstream_settings)
         broker.prepare(layout)
         issuer.prepare(layout)
         with ThreadPoolExecutor(max_workers=3) as pool:
             self.say("starting NATS, the read model" + (" and the demo upstream" if self.with_demo else ""))
             self.supervisor.add(broker.child(layout))
-            work: list[Future[None]] = [pool.submit(self._make_read_model, read_model)]
-            seeding: Future[None] | None = None
-            if self.with_demo:
-                seeding = pool.submit(self._make_upstream, upstream)
-            work.append(pool.submit(broker.provision, layout, self.limits))
+            streams = pool.submit(broker.provision, layout, self.limits)
+            made = [pool.submit(server.initialise) for server in servers.values()]
+            for each in made:
+                self._wait(each)
+            if self.stop_asked.is_set():
+                return
+            # From this thread: the kernel ends a child with the thread that started it.
+            for name, server in servers.items():
+                self.supervisor.add(Cluster(name, server))
+            work = [streams, pool.submit(self._make_read_model, servers["read_model"])]
+            seeding = pool.submit(self._make_upstream, servers["upstream"]) if self.with_demo else None
             for each in work:
                 self._wait(each)
             if self.stop_asked.is_set():
@@ -150,15 +157,13 @@ class Gateway:
         )
 
     def _make_read_model(self, server: Postgres) -> None:
-        made = server.initialise()
-        self.supervisor.add(Cluster("read_model", server))
-        if made or server.psql("select count(*) from pg_database where datname = 'weirgate'").strip() == "0":
+        server.wait_ready()
+        if server.psql("select count(*) from pg_database where datname = 'weirgate'").strip() == "0":
             server.psql("create database weirgate")
         write_private(self.layout.secrets / "read-model.dsn", server.dsn("weirgate") + "\n")
 
     def _make_upstream(self, server: Postgres) -> None:
-        server.initialise()
-        self.supervisor.add(Cluster("upstream", server))
+        server.wait_ready()
         demo.seed(server, self.layout, self.say)
 
     def _service(self, name: str) -> Child:
@@ -211,7 +216,7 @@ class Gateway:
 
     # ------------------------------------------------------------------ waiting
 
-    def _wait(self, work: Future[None]) -> None:
+    def _wait(self, work: Future[Any]) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while not work.done():
             if self.stop_asked.wait(0.02):

@@ -1,14 +1,14 @@
 """The demo upstream `shop`: seeded once, registered, with the starter rules and one token an agent."""
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from weirgate_cli.apply import Problems, load
+from weirgate_cli.gateway import Failed, Gateway
+from weirgate_cli.publish import refused_problems, send
 from weirgate_embedded.layout import Layout, UpRefused
 from weirgate_embedded.postgres import Postgres
 
@@ -34,7 +34,7 @@ def seed(server: Postgres, layout: Layout, say: Callable[[str], None]) -> None:
         f"\\set app_password {layout.secret('shop.password')}\n"
         f"\\set catalog_password {layout.secret('shop-catalog.password')}\n"
     )
-    server.psql(secrets + (files(__package__) / "shop.sql").read_text())
+    server.psql(secrets + (files("weirgate_embedded.demo") / "shop.sql").read_text())
     # A marker nobody needs privileges to see and no half-done seed leaves behind.
     server.psql("create database shop_seeded with allow_connections false")
     say(f"demo shop seeded in {time.monotonic() - began:.1f} s")
@@ -66,15 +66,17 @@ def publish(layout: Layout, say: Callable[[str], None]) -> dict[str, Any]:
     Raises:
         UpRefused: the console refused a document.
     """
-    from weirgate_cli.apply import publish_paths
-
-    problems = publish_paths(
-        [documents(layout), starter_pack()], url=f"http://127.0.0.1:{layout.port('console')}",
-        token=layout.secret("admin.token"),
-    )  # fmt: skip
-    if problems:
-        raise UpRefused("the demo's documents were refused: " + "; ".join(problems))
-    tokens = {agent: _mint(layout, agent, groups) for agent, groups in AGENTS.items()}
+    console = Gateway(url=f"http://127.0.0.1:{layout.port('console')}", token=layout.secret("admin.token"))
+    try:
+        for path in (documents(layout), starter_pack()):
+            loaded = load(path)
+            if isinstance(loaded, Problems):
+                raise UpRefused("; ".join(str(problem) for problem in loaded.problems))
+            send(console, loaded, dry_run=False)
+    except Failed as error:
+        found = "; ".join(str(problem) for problem in refused_problems(error))
+        raise UpRefused(f"the demo's documents were refused: {error.message} {found}".rstrip()) from error
+    tokens = {agent: _mint(console, agent, groups) for agent, groups in AGENTS.items()}
     say("demo resource shop registered, tokens minted for " + ", ".join(tokens))
     return {"tokens": tokens, "resources": [{"name": "shop", "protocol": "postgres"}]}
 
@@ -84,21 +86,14 @@ def starter_pack() -> Path:
     return Path(str(files("weirgate_policy"))) / "packs" / "starter"
 
 
-def _mint(layout: Layout, agent: str, groups: tuple[str, ...]) -> str:
-    request = urllib.request.Request(  # noqa: S310  (our own loopback address)
-        f"http://127.0.0.1:{layout.port('console')}/v1/tokens",
-        data=json.dumps({"agent": agent, "groups": groups, "ttl_s": TOKEN_TTL_S}).encode(),
-        headers={
-            "authorization": f"Bearer {layout.secret('admin.token')}",
-            "content-type": "application/json",
-        },
-        method="POST",
-    )
+def _mint(console: Gateway, agent: str, groups: tuple[str, ...]) -> str:
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            return str(json.load(answer)["token"])
-    except urllib.error.HTTPError as error:
-        raise UpRefused(f"no token for {agent}: {error.read().decode(errors='replace')[:400]}") from error
+        answer = console.call(
+            "POST", "/v1/tokens", {"agent": agent, "groups": list(groups), "ttl_s": TOKEN_TTL_S}
+        )
+    except Failed as error:
+        raise UpRefused(f"no token for {agent}: {error.message}") from error
+    return str(answer["token"])
 
 
 def upstreams(layout: Layout) -> dict[str, Any]:
