@@ -7,6 +7,7 @@ import yaml
 
 from weirgate_cli.apply import Documents, load
 from weirgate_policy.bundle import Known, check
+from weirgate_policy.testing import run_cases
 
 PACKS = Path(__file__).parents[3] / "deploy" / "packs"
 
@@ -31,3 +32,25 @@ def test_every_file_of_a_pack_is_named_by_a_document(pack: str) -> None:
         if "file" in body
     }
     assert {file.name for file in (PACKS / pack).glob("*.cedar")} == named
+
+
+def policies_of(pack: str) -> dict[str, str]:
+    """The rules of a pack, as they are published."""
+    found = load(PACKS / pack)
+    assert isinstance(found, Documents)
+    return {one.name: str(one.body["cedar"]) for one in found.documents if one.kind == "policy"}
+
+
+def test_the_starter_pack_makes_of_the_demo_what_it_should() -> None:
+    outcomes = run_cases([Path(__file__).parent / "starter.cases.yaml"], policies=policies_of("starter"))
+    assert len(outcomes) > 60
+    assert [f"{one.line}: {one.case.sql}: {one.problem}" for one in outcomes if not one.passed] == []
+
+
+def test_allow_all_published_over_the_starter_pack_allows_everything() -> None:
+    both = policies_of("starter") | policies_of("allow-all")
+    outcomes = run_cases([Path(__file__).parent / "starter.cases.yaml"], policies=both)
+    # A hold of the writers' rule counts beside a permit without one: the strictest of several.
+    refused = {one.case.sql for one in outcomes if one.got == "deny"}
+    assert refused == {"selec 1"}
+    assert {one.case.agent for one in outcomes if one.got == "hold"} == {"writer"}

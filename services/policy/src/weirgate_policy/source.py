@@ -110,4 +110,9 @@ def _first_bad_token(text: str, rule: RuleText, ask: Callable[[str], str | None]
             low = middle
         else:
             high = middle
+    # At the very end of a text the parser names the bad token only once one more stands behind it.
+    named = re.search(r"unexpected token `(.*)`", said, re.S)
+    for token in reversed(rule.tokens[:high]):
+        if named is None or token.text == named[1]:
+            return token.start
     return rule.tokens[high - 1].start
