@@ -1,6 +1,7 @@
 """``weirgate policy``: checking rules before they are published. Needs no running gateway, but for replay."""
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,9 @@ import typer
 from weirgate_cli.apply import Documents
 from weirgate_cli.config import read
 from weirgate_cli.gateway import Failed
-from weirgate_cli.option import Json, answering
-from weirgate_cli.say import REFUSED, give_json, tell
+from weirgate_cli.history import read_log
+from weirgate_cli.option import DataDir, Json, answering
+from weirgate_cli.say import REFUSED, give_json, give_table, one_line, tell
 from weirgate_cli.source import Problem
 
 Paths = Annotated[
@@ -80,6 +82,108 @@ def _checkers() -> Sequence[Callable[[Mapping[str, str], Any], Sequence[Any]]]:
     return found
 
 
+def judge_cases(
+    paths: Paths,
+    cases: Annotated[
+        list[Path],
+        typer.Option("--cases", help="A file of cases: statements and the verdict expected of each."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Judge cases with policies as the gateway would, and compare with what they expect. Asks no gateway."""
+    with answering():
+        policies, _ = _policies(paths)
+        testing = _testing()
+        try:
+            outcomes: list[Any] = testing.run_cases(cases, policies=policies, labels=_labels(paths))
+        except (testing.BadCases, testing.BundleError) as error:
+            raise Failed(str(error), "'weirgate policy check' says what is wrong with policies") from error
+        failed = [one for one in outcomes if not one.passed]
+        if as_json:
+            give_json([_case(one) for one in outcomes])
+        for one in failed:
+            tell(f"{one.file}:{one.line}: {one.problem}")
+        tell(f"{len(outcomes)} cases, {len(failed)} not as expected")
+        if failed:
+            raise typer.Exit(REFUSED)
+
+
+def replay(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Judge with these policies instead of those of the time.")
+    ] = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Judge again every operation in the log of this machine's gateway.
+
+    Without policies each is judged under those of its time, and must come out the same to the byte: that is
+    the proof that verdicts can be reproduced (exit status 1 where one does not). With policies, it shows
+    which verdicts would be others.
+    """
+    with answering():
+        policies = _policies(paths)[0] if paths else None
+        testing = _testing()
+        try:
+            judged: list[Any] = list(testing.replay(read_log(data_dir), policies))
+        except testing.BundleError as error:
+            raise Failed(str(error), "'weirgate policy check' says what is wrong with policies") from error
+        flipped = [one for one in judged if one.flipped or one.unmask_changed]
+        changed = sum(not one.identical for one in judged)
+        shown = [_replayed(one) for one in flipped]
+        if as_json:
+            give_json(shown)
+        elif shown:
+            head = ("sequence", "agent", "resource", "was", "now", "text")
+            give_table([name.upper() for name in head], [[str(one[name]) for name in head] for one in shown])
+        tell(f"{len(judged)} verdicts judged again, {changed} differ, {len(flipped)} in what they allow")
+        if policies is None and changed:
+            raise typer.Exit(REFUSED)
+
+
+def _case(one: Any) -> dict[str, Any]:
+    return {
+        "file": one.file,
+        "line": one.line,
+        "sql": one.case.sql,
+        "expect": one.case.expect,
+        "got": one.got,
+        "rules": list(one.rules),
+        "code": one.code,
+        "reason": one.reason,
+        "problem": one.problem,
+    }
+
+
+def _replayed(one: Any) -> dict[str, Any]:
+    was, now = one.flipped or ("allow", "allow")
+    if one.unmask_changed:
+        was, now = (f"allow, clear: {', '.join(labels) or 'nothing'}" for labels in one.unmask_changed)
+    return {
+        "sequence": one.sequence,
+        "agent": one.operation.identity.agent,
+        "resource": one.operation.resource,
+        "was": was,
+        "now": now,
+        "rules": list(one.now.rules),
+        "text": one_line("; ".join(statement.text for statement in one.operation.statements), 80),
+    }
+
+
+def _labels(paths: list[Path]) -> dict[str, dict[str, str]]:
+    others = [path for path in paths if path.suffix != ".cedar"]
+    documents = read(others).documents if others else ()
+    return {one.name: dict(one.body["columns"]) for one in documents if one.kind == "labels"}
+
+
+def _testing() -> Any:
+    """Load what judges offline: the policy service's own code, where it is installed beside the command."""
+    try:
+        return import_module("weirgate_policy.testing")
+    except ImportError as error:
+        raise Failed("the policy service is not installed here", "install weirgate-policy") from error
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     known = next((one for one in app.registered_groups if one.name == "policy"), None)
@@ -88,3 +192,5 @@ def register(app: typer.Typer) -> None:
         policy = typer.Typer(help="Rules: check, test and replay them.", no_args_is_help=True)
         app.add_typer(policy, name="policy")
     policy.command("check", no_args_is_help=True)(check)
+    policy.command("test", no_args_is_help=True)(judge_cases)
+    policy.command("replay")(replay)

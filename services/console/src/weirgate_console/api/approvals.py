@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
-from weirgate_console.api.door import REFUSALS, AnyPerson, TheParts
+from weirgate_console.api.door import REFUSALS, AnyPerson, Parts, TheParts
+from weirgate_console.login import Person
 from weirgate_console.problem import ErrorBody
 from weirgate_console.requests import Request, State
 from weirgate_contracts.events import (
@@ -119,16 +120,27 @@ async def show_approval(parts: TheParts, _: AnyPerson, id: RequestId) -> Approva
 
 
 @router.post("/{id}/grant", summary="Agree", responses=_DECISIONS)
-async def grant(parts: TheParts, person: AnyPerson, id: RequestId, body: Reason | None = None) -> Decided:
+async def grant(
+    parts: TheParts, person: AnyPerson, response: Response, id: RequestId, body: Reason | None = None
+) -> Decided:
     """Agree to a request. The answer says whether that was enough."""
-    request, outcome = await parts.decisions.decide(id, person, True, body.reason if body else None)
-    return Decided.model_validate({"outcome": outcome, "approval": _shown(request)})
+    return await _decide(parts, person, response, id, True, body)
 
 
 @router.post("/{id}/refuse", summary="Refuse", responses=_DECISIONS)
-async def refuse(parts: TheParts, person: AnyPerson, id: RequestId, body: Reason | None = None) -> Decided:
+async def refuse(
+    parts: TheParts, person: AnyPerson, response: Response, id: RequestId, body: Reason | None = None
+) -> Decided:
     """Refuse a request. One eligible person is enough, and it is over."""
-    request, outcome = await parts.decisions.decide(id, person, False, body.reason if body else None)
+    return await _decide(parts, person, response, id, False, body)
+
+
+async def _decide(
+    parts: Parts, person: Person, response: Response, id: str, grant: bool, body: Reason | None
+) -> Decided:
+    request, outcome = await parts.decisions.decide(id, person, grant, body.reason if body else None)
+    if outcome == "recorded":
+        response.status_code = 202
     return Decided.model_validate({"outcome": outcome, "approval": _shown(request)})
 
 

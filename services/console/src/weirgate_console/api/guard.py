@@ -40,31 +40,36 @@ class Guard:
         if not length.isdigit() or int(length) > limit:
             await _refuse(send, 413, "too_large", f"The body is longer than {limit} bytes.")
             return
-        begun = False
+        begun = too_long = False
         size = 0
 
         async def measured() -> Message:
-            nonlocal size
+            nonlocal size, too_long
             message = await receive()
             size += len(message.get("body", b""))
             if size > limit:
+                too_long = True
                 raise _TooLong
             return message
 
         async def watched(message: Message) -> None:
             nonlocal begun
-            begun = True
-            await send(message)
+            # The framework takes what interrupts its reading for a malformed body; we say it better.
+            if not too_long or begun:
+                begun = True
+                await send(message)
 
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._app(scope, measured, watched)
         except _TooLong:
-            if not begun:
-                await _refuse(send, 413, "too_large", f"The body is longer than {limit} bytes.")
+            pass
         except TimeoutError:
             if not begun:
                 await _refuse(send, 503, "too_slow", "The call took too long, and was given up.")
+            return
+        if too_long and not begun:
+            await _refuse(send, 413, "too_large", f"The body is longer than {limit} bytes.")
 
 
 async def _refuse(send: Send, status: int, code: str, message: str) -> None:
