@@ -236,6 +236,6 @@ async def test_a_second_recorder_stands_by_and_takes_over(here: Place) -> None:
         first.kill9()
         await here.publish(scribe.log(1))
         await until(lambda: all_stored(here))
-        assert second.ready() is None
+        second.wait_ready()
     numbers = await stored(here)
     assert numbers == list(range(1, len(numbers) + 1))

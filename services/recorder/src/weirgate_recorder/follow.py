@@ -32,6 +32,8 @@ _PAUSE_FIRST_S: Final = 0.1
 _PAUSE_LONGEST_S: Final = 5.0
 _STANDBY_PAUSE_S: Final = 1.0
 _LOST_LOG_S: Final = 1.0
+_QUIET_S: Final = 1.0
+"""When nothing comes for so long, the stream itself is asked whether anything is missing."""
 
 
 class Sink(Protocol):
@@ -119,9 +121,7 @@ class Follower:
         """Follow the stream, for ever."""
         try:
             await self._lead()
-            await self._insist(self._catch_up)
-            self._caught_up = True
-            log.info("following", stream=self._route.stream, sequence=self._sequence)
+            await self._insist(self._locate)
             while True:
                 with contextlib.suppress(BusError):
                     await self._follow()
@@ -146,12 +146,30 @@ class Follower:
         batches = self._bus.follow(
             route.stream, durable=route.durable, subjects=route.subjects, batch=route.batch
         )
-        async for batch in batches:
-            await self._insist(partial(self._store, batch.deliveries))
-            with contextlib.suppress(BusError):  # comes again, and is left out
-                await batch.accept()
-            if len(batch.deliveries) < route.batch:
-                await asyncio.sleep(route.linger_s)
+        coming = asyncio.ensure_future(anext(batches))
+        try:
+            # The consumer may be further than the read model (restored, rebuilt, emptied) and the log quiet:
+            # then nothing would come that shows it.
+            await asyncio.wait({coming}, timeout=_QUIET_S)
+            if not coming.done():
+                await self._insist(self._catch_up)
+                self._reached_end()
+            while True:
+                batch = await coming
+                await self._insist(partial(self._store, batch.deliveries))
+                with contextlib.suppress(BusError):  # comes again, and is left out
+                    await batch.accept()
+                if len(batch.deliveries) < route.batch:
+                    self._reached_end()
+                    await asyncio.sleep(route.linger_s)
+                coming = asyncio.ensure_future(anext(batches))
+        finally:
+            coming.cancel()
+
+    def _reached_end(self) -> None:
+        if not self._caught_up:
+            self._caught_up = True
+            log.info("following", stream=self._route.stream, sequence=self._sequence)
 
     async def _store(self, deliveries: Sequence[Delivery]) -> None:
         try:
@@ -166,8 +184,11 @@ class Follower:
             await self._sink.write(deliveries, from_stream=True)
         self._sequence = max(self._sequence, *(each.sequence for each in deliveries))
 
-    async def _catch_up(self) -> None:
+    async def _locate(self) -> None:
         self._sequence = await self._sink.position()
+
+    async def _catch_up(self) -> None:
+        await self._locate()
         await self._read_from(self._sequence + 1)
 
     async def _read_from(self, start: int) -> None:

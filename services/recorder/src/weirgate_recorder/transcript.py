@@ -416,12 +416,11 @@ class Transcript:
             if awaited.kind != "execute":
                 continue
             columns, formats = awaited.columns or (), awaited.formats
-            if not formats:
-                return tuple(replace(each, format=0) for each in columns)
-            return tuple(
-                replace(each, format=formats[0] if len(formats) == 1 else formats[min(n, len(formats) - 1)])
-                for n, each in enumerate(columns)
-            )
+            if len(formats) <= 1:
+                overall = formats[0] if formats else 0
+                return tuple(_formatted(each, overall) for each in columns)
+            last = len(formats) - 1
+            return tuple(_formatted(each, formats[min(n, last)]) for n, each in enumerate(columns))
         return ()
 
     def _take_copy(self, frame: Frame, block: bytes) -> Iterator[Scene]:
@@ -502,3 +501,15 @@ def _told(at_us: int, operation: int, fields: Mapping[str, str], *, failed: bool
 
 def _is_binary(piece: bytes | None) -> bool:
     return piece is not None and b"\x00" in piece
+
+
+def _formatted(column: FieldDescription, format: int) -> FieldDescription:
+    return FieldDescription(
+        column.name,
+        column.table_oid,
+        column.column_number,
+        column.type_oid,
+        column.type_size,
+        column.type_modifier,
+        format,
+    )
