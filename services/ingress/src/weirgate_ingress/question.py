@@ -42,6 +42,7 @@ from weirgate_contracts.events import (
     Verdict,
     decode,
 )
+from weirgate_contracts.masking import Plan
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.subjects import AUDIT_STREAM, STORED_PREFIX
 from weirgate_ingress.gates.core import Allowed, Held, Refused
@@ -274,7 +275,15 @@ class Questions:
                 question.again = True
                 self._pose(question)
         elif planned.plan.impossible is not None:
-            self._refuse(question, RefusalCode.PLAN_IMPOSSIBLE, planned.plan.impossible)
+            at_stake = planned.plan.at_stake
+            if at_stake is None or not set(at_stake) <= set(verdict.unmask):
+                self._refuse(question, RefusalCode.PLAN_IMPOSSIBLE, planned.plan.impossible)
+                return
+            # Everything that could be in the answer may be seen in clear: there is nothing to plan.
+            clear = Plan(statements=planned.plan.statements)
+            self._answer(
+                question, Allowed(verdict=verdict, plan=planned.model_copy(update={"plan": clear}))
+            )
         else:
             self._answer(question, Allowed(verdict=verdict, plan=planned))
 

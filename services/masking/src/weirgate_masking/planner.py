@@ -7,9 +7,10 @@ What is not certain is masked, and what cannot be known makes the plan impossibl
 a label no rule matches                               ``redact``
 an output of several labels                           the strictest of their transforms
 a relation of statistics, which quotes values         every output of the statement has every label
-an output that lineage cannot follow (a function      impossible, where the resource has labels at all
-whose inside cannot be seen, say), a relation the
-catalog does not know, no catalog
+an output that lineage cannot follow (a function      impossible, where the resource has labels at all;
+whose inside cannot be seen, say), a relation the     the labels at stake are named, since who may see
+catalog does not know                                 all of them in clear needs no plan
+no catalog                                            impossible
 ====================================================  =================================================
 """
 
@@ -65,7 +66,20 @@ def plan(operation: OperationIntercepted, state: PlanningState) -> Plan:
     try:
         return _Planning(operation, state).plan()
     except Unreadable as error:
-        return Plan(statements=(), impossible=str(error))
+        return _impossible(operation, state, str(error))
+
+
+def _impossible(operation: OperationIntercepted, state: PlanningState, reason: str) -> Plan:
+    """Say why, and what is at stake: who may see all of that in clear needs no plan."""
+    try:
+        count = sum(len(split(statement.text)) for statement in operation.statements)
+    except Unreadable:
+        return Plan(statements=(), impossible=reason)
+    detectors = Rules(state.rules, operation.identity.groups).detectors
+    at_stake = {one.label for one in detectors} | set(state.labels.names if state.labels else ())
+    return Plan(
+        statements=(StatementPlan(outputs=None),) * count, impossible=reason, at_stake=tuple(sorted(at_stake))
+    )
 
 
 class _Planning:
