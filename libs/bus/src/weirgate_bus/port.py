@@ -141,7 +141,7 @@ class Bus(Protocol):
         """Follow a stream by a durable consumer from its beginning, without losing a message across restarts.
 
         The iterator waits for messages for ever and survives reconnects. A batch not accepted is delivered
-        again.
+        again. After a crash of the bus the last accepted ones may be, too: go by their sequence.
         """
         ...
 
