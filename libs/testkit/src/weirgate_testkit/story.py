@@ -7,7 +7,13 @@ the test (call :func:`check_stories` from an autouse fixture).
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
-from weirgate_contracts.events import OperationAllowed, OperationPlanned, SessionEvent, SessionOpened
+from weirgate_contracts.events import (
+    OperationAllowed,
+    OperationIntercepted,
+    OperationPlanned,
+    SessionEvent,
+    SessionOpened,
+)
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.masking import Plan, StatementPlan
 from weirgate_contracts.operation import Definition, Limits
@@ -233,26 +239,10 @@ class Story:
         nothing."""
         assert self.ask is not None, "nothing was asked"
         event = self.ask.event
-        envelope: dict[str, Any] = {
-            "ingress": event.ingress,
-            "session": event.session,
-            "operation": event.operation,
-            "intercepted": "",
-            "digest": event.digest,
-            "catalog_revision": "c1",
-        }
-        verdict = OperationAllowed(
-            **envelope,
-            policy_revision=1,
-            unmask=unmask,
-            limits=limits or Limits(),
-            defines=defines,
-            search_path_may_change=path,
+        answer = verdict_for(
+            event, *plans, unmask=unmask, limits=limits, defines=defines, path=path, impossible=impossible
         )
-        statements = plans or tuple(StatementPlan(outputs=None) for _ in event.statements)
-        plan = Plan(statements=statements, impossible=impossible)
-        planned = OperationPlanned(**envelope, masking_revision=1, plan=plan)
-        return self.feed(Answered(operation=event.operation, answer=Allowed(verdict=verdict, plan=planned)))
+        return self.feed(Answered(operation=event.operation, answer=answer))
 
     def refused(
         self, code: RefusalCode = RefusalCode.DENIED, *, rules: tuple[str, ...] = (), denied: bool = True
@@ -332,6 +322,37 @@ class Story:
     def last(self) -> Effect:
         """The effect looked at last."""
         return self.all[len(self.all) - len(self.left) - 1]
+
+
+def verdict_for(
+    event: OperationIntercepted,
+    *plans: StatementPlan,
+    unmask: tuple[str, ...] = (),
+    limits: Limits | None = None,
+    defines: tuple[Definition, ...] = (),
+    path: bool = False,
+    impossible: str | None = None,
+) -> Allowed:
+    """Return an allowing verdict and a plan for a question; without plans, nothing is masked."""
+    envelope: dict[str, Any] = {
+        "ingress": event.ingress,
+        "session": event.session,
+        "operation": event.operation,
+        "intercepted": "",
+        "digest": event.digest,
+        "catalog_revision": "c1",
+    }
+    verdict = OperationAllowed(
+        **envelope,
+        policy_revision=1,
+        unmask=unmask,
+        limits=limits or Limits(),
+        defines=defines,
+        search_path_may_change=path,
+    )
+    statements = plans or tuple(StatementPlan(outputs=None) for _ in event.statements)
+    plan = Plan(statements=statements, impossible=impossible)
+    return Allowed(verdict=verdict, plan=OperationPlanned(**envelope, masking_revision=1, plan=plan))
 
 
 def _fits(effect: Effect, detail: Detail) -> bool:

@@ -254,7 +254,7 @@ def decode_password(body: bytes) -> PasswordMessage:
     Raises:
         PeerError: not one NUL-terminated text.
     """
-    if body.find(0) != len(body) - 1:
+    if not body or body.find(0) != len(body) - 1:
         raise PeerError("a password is not one terminated text")
     return PasswordMessage(body[:-1])
 

@@ -288,7 +288,7 @@ def decode_tag(raw: bytes) -> str:
     Raises:
         PeerError: not one terminated UTF-8 text.
     """
-    if raw.find(0, 5) != len(raw) - 1:
+    if len(raw) < 6 or raw.find(0, 5) != len(raw) - 1:
         raise PeerError("a command tag is not one terminated text")
     try:
         return raw[5:-1].decode()

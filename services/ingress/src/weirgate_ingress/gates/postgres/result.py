@@ -117,7 +117,8 @@ class ResultPart:
 
     def _asynchronous(self, unit: Frame, operation: Operation | None) -> None:
         state = self._state
-        tally = operation.tally if operation is not None else state.none
+        waiting = operation is None or operation.phase in (Phase.ASKED, Phase.HELD)
+        tally = state.none if operation is None or waiting else operation.tally
         if unit.kind == 0x4E:  # N
             if operation is None or operation.phase is not Phase.SPOILED:
                 fields = state.masks.error(decode_fields(unit.body), state.plan, state.unmask)

@@ -249,7 +249,7 @@ class Session:
     # ------------------------------------------------------------ the upstream's stream
 
     def _take_upstream(self) -> None:
-        upstream, result = self._upstream, self._result
+        state, upstream, result = self._state, self._upstream, self._result
         while not self.ended:
             try:
                 unit = upstream.next()
@@ -260,6 +260,9 @@ class Session:
             if unit is None:
                 return
             result.take(unit)
+            if state.operation is None:
+                # The next operation begins here and not at the end of the chunk, whose end means nothing.
+                self.turn()
 
     # ------------------------------------------------------------ the end
 
