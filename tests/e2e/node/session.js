@@ -18,7 +18,7 @@ async function main() {
   seen.push(await cursor.read(4));
   await cursor.close();
   try {
-    await client.query("select no_such from products");
+    await client.query("select 1/0");
   } catch (error) {
     seen.push([error.code, error.message]);
   }

@@ -93,6 +93,6 @@ class Plan(Value):
     """Every labelled column of the relations the operation can reach."""
     detectors: tuple[DetectorPlan, ...] = ()
     impossible: str | None = None
-    """Why no plan can be made; ingress then refuses with ``plan_impossible``, unless all of ``at_stake`` is unmasked."""
+    """Why no plan can be made; ingress refuses with ``plan_impossible``, unless all of ``at_stake`` is unmasked."""
     at_stake: tuple[LabelName, ...] | None = None
     """Of an impossible plan: every label that could be in the answer. ``None``: that is not known either."""
