@@ -83,7 +83,7 @@ class RunningIngress:
 
         async def work() -> list[Event]:
             bus = await JetStreamBus.connect(self.nats.url, self.nats.seed("recorder"), "test")
-            found = [
+            found: list[Event] = [
                 decode(each.body) async for each in bus.read(AUDIT_STREAM, subjects=subjects or ("audit.>",))
             ]
             await bus.close()
