@@ -1,7 +1,7 @@
 """The judge on a small shop, with what statements do written by hand: what it refuses, holds and allows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -550,3 +550,38 @@ def test_the_same_operation_gets_the_same_verdict_whatever_was_judged_before() -
         again, key=lambda v: v.model_dump_json()
     )
     assert first == [one.judge(text, groups=groups) for text in "qrs" for groups in (("readers",), ("x",))]
+
+
+def test_agents_no_rule_names_share_what_is_worked_out_and_one_that_is_named_does_not() -> None:
+    rules = READ | {"one": 'forbid(principal == Agent::"mallory", action == Action::"select", resource);'}
+    world = World(rules, {"q": [reads("orders", "id")]})
+    allowed(world.judge("q", agent="ann"))
+    assert world.state.asking is not None
+    slices = len(world.state.asking.bundle.slices)
+    allowed(world.judge("q", agent="bob", groups=("readers", "others")))
+    assert len(world.state.asking.bundle.slices) == slices
+    denied(world.judge("q", agent="mallory"))
+
+
+def test_a_partition_is_protected_by_what_is_said_of_the_table_it_belongs_to() -> None:
+    rules = READ | {
+        "no": """
+    forbid(principal, action == Action::"select", resource == Column::"shop/public.staff.salary");
+    """
+    }
+    world = World(rules, {"q": [reads("staff_old", "salary")], "r": [reads("staff_old", "name")]})
+    view = world.state.asking.view if world.state.asking else None
+    assert view is not None
+    part = Relation(
+        schema="public",
+        name="staff_old",
+        oid=9,
+        kind="r",
+        parents=("public.staff",),
+        columns=view.catalog.relations["public.staff"].columns,
+    )
+    relations = {**view.catalog.relations, "public.staff_old": part}
+    view.catalog = replace(view.catalog, relations=relations)
+    assert view.labels_on("public", "staff_old", "salary") == ("pay.salary",)
+    denied(world.judge("q"))
+    allowed(world.judge("r"))

@@ -160,6 +160,10 @@ class _Compiler:
         portal = None if name in self.closed_portals else self.names.portals.get(name)
         if portal is None:
             raise _unknown("portal", name, PORTAL_UNKNOWN_STATE)
+        if portal.declared:
+            # What opened it is not what is done now: its rows are fetched, as SQL would fetch them.
+            quoted = name.replace('"', '""')
+            return f'FETCH FROM "{quoted}"'
         return portal.text
 
     def parameters(self, message: Bind) -> tuple[Parameter, ...]:

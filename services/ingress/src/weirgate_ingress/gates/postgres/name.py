@@ -25,6 +25,8 @@ class Portal:
     text: str
     outlives: bool
     """It may outlive its transaction (DECLARE … WITH HOLD)."""
+    declared: bool = False
+    """Opened by SQL (DECLARE), not by Bind."""
 
 
 class Names:
@@ -49,10 +51,10 @@ class Names:
         self.prepared[name] = text
         self._size_bytes += len(name) + len(text)
 
-    def bound(self, name: str, text: str, *, outlives: bool = False) -> None:
+    def bound(self, name: str, text: str, *, outlives: bool = False, declared: bool = False) -> None:
         """The upstream has opened a portal."""
         self.dropped_portal(name)
-        self.portals[name] = Portal(text, outlives)
+        self.portals[name] = Portal(text, outlives, declared)
         self._size_bytes += len(name) + len(text)
 
     def dropped_statement(self, name: str) -> None:
@@ -81,7 +83,7 @@ class Names:
         elif statement:
             self.parsed(definition.name, definition.text)
         else:
-            self.bound(definition.name, definition.text, outlives=outlives)
+            self.bound(definition.name, definition.text, outlives=outlives, declared=True)
 
     def simple_query_begins(self) -> None:
         """A simple query drops the unnamed statement and the unnamed portal."""
