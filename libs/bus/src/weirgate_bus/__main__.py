@@ -1,7 +1,7 @@
 """NATS for a cluster, from the command line: keys, configuration, streams.
 
-``python -m weirgate_bus keys DIR`` makes the missing keys, ``render`` writes ``nats-server.conf``, ``provision`` makes and
-checks the streams. What they mean stands in ``deploy/nats/README.md``.
+``python -m weirgate_bus keys DIR`` makes the missing keys, ``render`` writes ``nats-server.conf``, ``provision``
+makes and checks the streams. What they mean stands in ``deploy/nats/README.md``.
 """
 
 import argparse

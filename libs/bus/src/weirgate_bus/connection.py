@@ -34,6 +34,7 @@ from weirgate_bus.subject import matches
 
 _PING_S = 1.0
 _SILENCE_S = 3.0
+_BUSY_S = 0.05
 _DIAL_S = 2.0
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 _VIOLATION = re.compile(rb"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE)
@@ -452,8 +453,12 @@ class Connection:
             await asyncio.wait((socket.lost,), timeout=_PING_S)
             silence = self._loop.time() - socket.heard_at
             if silence >= _SILENCE_S:
-                socket.drop()
-                return
+                # If it was we who were busy, what came meanwhile is only now read from the socket.
+                await asyncio.sleep(_BUSY_S)
+                if self._loop.time() - socket.heard_at >= _SILENCE_S:
+                    socket.drop()
+                    return
+                continue
             if silence >= _PING_S and socket.transport is not None and not socket.lost.done():
                 socket.pongs.append(self._loop.create_future())
                 socket.transport.write(b"PING\r\n")
