@@ -61,14 +61,17 @@ class Bundle:
     """Why nothing may be judged with it; then every verdict is a refusal."""
     context: frozenset[str] = frozenset()
     """Attributes of the context that any rule reads."""
+    named: frozenset[str] = frozenset()
+    """Every name of an agent or a group that stands in the head of a rule."""
     slices: Lru[tuple[str, frozenset[str], str], Slice] = field(default_factory=lambda: Lru(SLICES_LIMIT))
 
     def slice(self, agent: str, groups: frozenset[str], action: str) -> Slice:
         """Return the rules that can decide for a principal and an action; the answer is kept."""
-        key = (agent, groups, action)
+        # Agents and groups that no rule names cannot be told apart: they share a slice.
+        key = (agent if agent in self.named else "", groups & self.named, action)
         found = self.slices.get(key)
         if found is None:
-            found = self.slices[key] = self._cut(agent, groups, action)
+            found = self.slices[key] = self._cut(*key)
         return found
 
     def _cut(self, agent: str, groups: frozenset[str], action: str) -> Slice:
@@ -114,6 +117,7 @@ def compile_policies(policies: Mapping[str, str]) -> Bundle:
         rules=rules,
         sources=sources,
         context=frozenset(name for rule in rules.values() for name in rule.context),
+        named=frozenset(rule.principal for rule in rules.values()) - {""},
     )
 
 

@@ -38,6 +38,8 @@ from weirgate_sql.model import Catalog, Touch, Unreadable
 TEXT_LIMIT_BYTES = 16 * 1024
 """Most of what a hold shows to the people who decide."""
 FINDINGS_LIMIT = 8192
+REMEMBERED_LIMIT = 16 * 1024
+"""Characters of an operation whose finding is remembered: 8192 texts of 1 MiB would be 8 GiB."""
 STATEMENTS_LIMIT = 10_000
 """Statements of one operation that are judged; one with more is refused."""
 
@@ -120,10 +122,13 @@ def judge(
         return _denied(operation, state, Finding(refusal=refusal))
     if (refusal := _outside(operation, state.asking)) is not None:
         return _denied(operation, state, Finding(refusal=refusal))
-    key = _key(operation, state.asking)
-    finding = state.findings.get(key)
-    if finding is None:
-        finding = state.findings[key] = _Judging(operation, state, state.asking).finding()
+    if _size(operation) > REMEMBERED_LIMIT:
+        finding = _Judging(operation, state, state.asking).finding()
+    else:
+        key = _key(operation, state.asking)
+        finding = state.findings.get(key)
+        if finding is None:
+            finding = state.findings[key] = _Judging(operation, state, state.asking).finding()
     if finding.refusal is not None:
         return _denied(operation, state, finding)
     if finding.obligation.hold and (granted is None or not granted.covers(finding.obligation)):
@@ -144,6 +149,15 @@ def _outside(operation: OperationIntercepted, asking: Asking) -> Refusal | None:
 def deny(operation: OperationIntercepted, state: JudgingState | None, refusal: Refusal) -> OperationDenied:
     """Return a refusal that no rule decided: an approval that does not hold, a judge that failed."""
     return _denied(operation, state, Finding(refusal=refusal))
+
+
+def _size(operation: OperationIntercepted) -> int:
+    context = operation.context
+    return (
+        sum(len(one.text) for one in operation.statements)
+        + sum(map(len, context.prepared.values()))
+        + sum(map(len, context.cursors.values()))
+    )
 
 
 def _key(operation: OperationIntercepted, asking: Asking) -> tuple[object, ...]:

@@ -42,6 +42,19 @@ class Rule:
         """Whether it is a permit; a forbid otherwise."""
         return self.tree.effect == "permit"
 
+    @property
+    def principal(self) -> str:
+        """Name of the agent or group in its head; empty: none."""
+        match self.tree.principal:
+            case (
+                pst.ScopeEq(entity=pst.EntityUid(id=name))
+                | pst.ScopeIn(entity=pst.EntityUid(id=name))
+                | pst.ScopeIsIn(entity=pst.EntityUid(id=name))
+            ):
+                return name
+            case _:
+                return ""
+
     def may_match(self, agent: str, groups: frozenset[str], action: str) -> bool:
         """Say whether its scope leaves room for this principal and action."""
         return _principal_fits(self.tree.principal, agent, groups) and _action_fits(self.tree.action, action)
