@@ -272,7 +272,18 @@ def test_labels_without_a_catalog_make_every_plan_impossible() -> None:
 def test_what_cannot_be_followed_is_impossible(text: str) -> None:
     found = planned(text)
     assert found.impossible
-    assert found.statements == ()
+    assert all(one.outputs is None for one in found.statements)
+
+
+def test_an_impossible_plan_names_every_label_that_could_be_in_the_answer() -> None:
+    found = planned("select * from nowhere")
+    assert found.at_stake is not None
+    assert set(found.at_stake) == set(LABELS.values()) | {one.label for one in planned("select 1").detectors}
+
+
+def test_what_is_at_stake_in_a_text_nobody_can_read_or_without_a_catalog_is_not_known() -> None:
+    assert planned("selec 1").at_stake is None
+    assert planned("select 1", state=state(catalog=None)).at_stake is None
 
 
 def options_of(text: str) -> CopyOptions | None:
