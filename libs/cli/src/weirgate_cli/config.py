@@ -1,19 +1,24 @@
 """``weirgate apply`` and ``weirgate config``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weirgate_cli.apply import Documents, Problems, load
 from weirgate_cli.gateway import Failed, find
 from weirgate_cli.option import DataDir, Json, answering
-from weirgate_cli.publish import problems_of, refused_problems, send
 from weirgate_cli.say import REFUSED, give, give_json, give_table, tell
 
+if TYPE_CHECKING:
+    from weirgate_cli.apply import Documents
 
-def read(paths: list[Path]) -> Documents:
+# What reads documents is loaded by the commands that do: it takes longer to load than most commands to run.
+
+
+def read(paths: list[Path]) -> "Documents":
     """Load paths, or say everything that is wrong and end."""
+    from weirgate_cli.apply import Problems, load
+
     loaded = load(*paths)
     if isinstance(loaded, Problems):
         for problem in loaded.problems:
@@ -39,6 +44,8 @@ def apply(
     Everything is checked together first. When anything is wrong, all of it is said, with file and line and
     what would be right, and nothing is published. What stands unchanged already is not published again.
     """
+    from weirgate_cli.publish import problems_of, refused_problems, send
+
     with answering():
         documents = read(file)
         gateway = find(data_dir)

@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_DIRECTORY = Path(".weirgate")
 CALL_DEADLINE_S = 35.0
@@ -62,6 +63,8 @@ class Gateway:
         Raises:
             Failed: it is not to be reached, or answers with anything but 2xx.
         """
+        import httpx  # here, since it takes longer to load than most commands to run
+
         try:
             answer = httpx.request(
                 method,
@@ -80,7 +83,7 @@ class Gateway:
         return _read(answer, self.url)
 
 
-def _read(answer: httpx.Response, url: str) -> dict[str, Any]:
+def _read(answer: "httpx.Response", url: str) -> dict[str, Any]:
     try:
         found: Any = answer.json()
     except ValueError:

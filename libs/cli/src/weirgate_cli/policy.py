@@ -8,13 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from weirgate_cli.apply import Documents
 from weirgate_cli.config import read
 from weirgate_cli.gateway import Failed
-from weirgate_cli.history import read_log
 from weirgate_cli.option import DataDir, Json, answering
 from weirgate_cli.say import REFUSED, give_json, give_table, one_line, tell
-from weirgate_cli.source import Problem
 
 Paths = Annotated[
     list[Path], typer.Argument(help="YAML files or directories as for 'weirgate apply', or .cedar files.")
@@ -23,6 +20,8 @@ Paths = Annotated[
 
 def check(paths: Paths, as_json: Json = False) -> None:
     """Check policies: that they parse, fit the schema, and can fire. Publishes nothing, asks no gateway."""
+    from weirgate_cli.source import Problem
+
     with answering():
         policies, files = _policies(paths)
         found: list[Problem] = []
@@ -61,8 +60,7 @@ def _policies(paths: list[Path]) -> tuple[dict[str, str], dict[str, tuple[str, i
             raise Failed(f"{path} cannot be read", str(error)) from error
         files[path.stem] = (str(path), 0)
     others = [path for path in paths if path.suffix != ".cedar"]
-    documents = read(others) if others else Documents(documents=())
-    for one in documents.documents:
+    for one in read(others).documents if others else ():
         if one.kind == "policy":
             policies[one.name] = str(one.body["cedar"])
             files[one.name] = (
@@ -121,6 +119,8 @@ def replay(
     the proof that verdicts can be reproduced (exit status 1 where one does not). With policies, it shows
     which verdicts would be others.
     """
+    from weirgate_cli.history import read_log
+
     with answering():
         policies = _policies(paths)[0] if paths else None
         testing = _testing()
