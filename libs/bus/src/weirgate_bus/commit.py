@@ -97,11 +97,14 @@ class _Costs:
     _STEP = 0.03
     _PER_MESSAGE_S = 0.00004
     _FEWEST, _MOST = 4, 24
+    _SAME_READ_S = 0.0001
 
     def __init__(self) -> None:
         self.single_s = 0.0003
         self.batch_s = 0.003
-        self._answered = 0.0
+        self._from = 0.0
+        self._read_at = 0.0
+        self._answers = 0
 
     @property
     def many(self) -> int:
@@ -109,14 +112,23 @@ class _Costs:
         return min(self._MOST, max(self._FEWEST, round(self.batch_s / self.single_s)))
 
     def note(self, count: int, started: float, now: float) -> None:
-        """Learn from an answer."""
-        took = now - max(started, self._answered)
-        self._answered = now
-        if count == 1:
-            self.single_s *= 1 + self._STEP if took > self.single_s else 1 - self._STEP
-        else:
-            alone = took - count * self._PER_MESSAGE_S
+        """Learn from an answer.
+
+        Several answers come in one read from the socket. They share the time since the read before, so a read counts
+        once the next one shows that it is over.
+        """
+        if count > 1:
+            alone = now - max(started, self._read_at) - count * self._PER_MESSAGE_S
             self.batch_s *= 1 + self._STEP if alone > self.batch_s else 1 - self._STEP
+        elif now - self._read_at < self._SAME_READ_S and self._answers:
+            self._answers += 1
+            return
+        if self._answers:
+            each = (self._read_at - self._from) / self._answers
+            self.single_s *= 1 + self._STEP if each > self.single_s else 1 - self._STEP
+        self._from = max(started, self._read_at)
+        self._read_at = now
+        self._answers = 1 if count == 1 else 0
 
 
 class _Lane:
