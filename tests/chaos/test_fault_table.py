@@ -119,7 +119,7 @@ async def test_approval_away_keeps_the_operation_waiting_and_loses_nothing(gatew
 
         found = [entry for entry in json.loads(out or "[]") if mark in str(entry)]
         if found:
-            request = found[0]["request"]
+            request = found[0]["id"]
             break
         assert not waiting.done()
         await asyncio.sleep(0.3)

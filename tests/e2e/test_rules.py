@@ -128,7 +128,7 @@ def open_request(gateway: RunningGateway, marker: str, within_s: float = 10) -> 
         out = gateway.weirgate("approvals", "list", "--json").stdout
         for entry in json.loads(out):
             if marker in json.dumps(entry):
-                return str(entry["request"])
+                return str(entry["id"])
         time.sleep(0.1)
     raise AssertionError("no request was opened")
 
@@ -137,7 +137,7 @@ async def test_a_held_update_waits_for_a_person_and_runs_once(gateway: RunningGa
     marker = f"held{time.time_ns()}"
     notices: list[str] = []
     connection = await psycopg.AsyncConnection.connect(gateway.url("writer"), autocommit=True)
-    connection.add_notice_handler(lambda diag: notices.append(str(diag.message_primary)))
+    connection.add_notice_handler(lambda diag: notices.append(f"{diag.message_primary} {diag.message_detail}"))
     waiting = asyncio.create_task(
         connection.execute(f"update products set name = '{marker}' where id = 2")  # type: ignore[arg-type]
     )
