@@ -53,3 +53,8 @@ def test_addresses_are_split(value: str, address: tuple[str, int]) -> None:
 def test_what_is_no_address_is_refused(value: str) -> None:
     with pytest.raises(ValueError):
         split_address(value)
+
+
+def test_a_setting_that_would_have_no_effect_is_refused() -> None:
+    with pytest.raises(SettingsError, match="WEIRGATE_OTLP_URL"):
+        ServiceSettings.from_environment(GOOD | {"WEIRGATE_OTLP_URL": "http://collector:4318"})

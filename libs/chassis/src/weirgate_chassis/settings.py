@@ -43,6 +43,12 @@ def _address_or_off(value: str) -> str:
     return _address(value) if value else value
 
 
+def _off(value: str) -> str:
+    if value:
+        raise ValueError("this release exports no traces; leave it empty")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 """``host:port``."""
 OptionalAddress = Annotated[str, AfterValidator(_address_or_off)]
@@ -68,8 +74,8 @@ class ServiceSettings(BaseSettings):
     """Address of /healthz, /readyz and /metrics; empty: off."""
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,63}$")] = "one"
     """Name of this instance, one token of a subject."""
-    otlp_url: str = ""
-    """Where traces go (OTLP over HTTP); empty: off."""
+    otlp_url: Annotated[str, AfterValidator(_off)] = ""
+    """Where traces go; this release exports none, so anything but empty is refused, not ignored."""
     stop_deadline_s: float = Field(default=10.0, gt=0)
     """Longest a graceful stop may take."""
     start_deadline_s: float = Field(default=30.0, gt=0)
