@@ -259,7 +259,11 @@ def decode_password(body: bytes) -> PasswordMessage:
     return PasswordMessage(body[:-1])
 
 
-def _check_format(formats: tuple[int, ...]) -> tuple[int, ...]:
+def _decode_formats(reader: Reader) -> tuple[int, ...]:
+    count = reader.count(2)
+    if not count:
+        return ()
+    formats: tuple[int, ...] = struct.unpack(f">{count}h", reader.take(2 * count))
     if any(one not in (0, 1) for one in formats):
         raise PeerError("a format other than text and binary")
     return formats
@@ -268,17 +272,11 @@ def _check_format(formats: tuple[int, ...]) -> tuple[int, ...]:
 def _decode_bind(reader: Reader) -> Bind:
     portal = reader.text()
     statement = reader.text()
-    formats = _check_format(tuple(reader.int16() for _ in range(reader.count(2))))
-    parameters: list[bytes | None] = []
-    for _ in range(reader.count(4)):
-        size = reader.int32()
-        if size < -1:
-            raise PeerError(f"a parameter of {size} bytes")
-        parameters.append(None if size == -1 else reader.take(size))
+    formats = _decode_formats(reader)
+    parameters = reader.cells(reader.count(4))
     if len(formats) > 1 and len(formats) != len(parameters):
         raise PeerError("as many parameter formats as parameters, or one, or none")
-    results = _check_format(tuple(reader.int16() for _ in range(reader.count(2))))
-    return Bind(portal, statement, tuple(parameters), formats, results)
+    return Bind(portal, statement, parameters, formats, _decode_formats(reader))
 
 
 def _decode_named(reader: Reader) -> tuple[str, str]:
@@ -301,7 +299,7 @@ def decode_agent(kind: int, body: bytes) -> AgentMessage:
             message = Query(reader.text())
         case 0x50:  # P
             name, text = reader.text(), reader.text()
-            message = Parse(name, text, tuple(reader.uint32() for _ in range(reader.count(4))))
+            message = Parse(name, text, reader.oids())
         case 0x42:  # B
             message = _decode_bind(reader)
         case 0x44:  # D

@@ -52,6 +52,33 @@ class Reader:
             raise PeerError("a count is larger than the message")
         return count
 
+    def oids(self) -> tuple[int, ...]:
+        """Read a count and that many OIDs."""
+        count = self.count(4)
+        return struct.unpack(f">{count}I", self.take(4 * count)) if count else ()
+
+    def cells(self, count: int) -> tuple[bytes | None, ...]:
+        """Read that many values, each with its length; -1 is NULL."""
+        body, at = self._body, self._at
+        size = len(body)
+        cells: list[bytes | None] = []
+        for _ in range(count):
+            if at + 4 > size:
+                raise PeerError("message ends too early")
+            length: int = _I32.unpack_from(body, at)[0]
+            at += 4
+            if length < 0:
+                if length != -1:
+                    raise PeerError(f"a value of {length} bytes")
+                cells.append(None)
+                continue
+            if at + length > size:
+                raise PeerError("message ends too early")
+            cells.append(body[at : at + length])
+            at += length
+        self._at = at
+        return tuple(cells)
+
     def text(self) -> str:
         """Read a NUL-terminated UTF-8 text."""
         end = self._body.find(0, self._at)

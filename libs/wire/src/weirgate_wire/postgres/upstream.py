@@ -347,7 +347,7 @@ def _decode_short(kind: int, reader: Reader) -> UpstreamMessage:
         case 0x41:  # A
             return NotificationResponse(reader.uint32(), reader.text(), reader.text())
         case 0x74:  # t
-            return ParameterDescription(tuple(reader.uint32() for _ in range(reader.count(4))))
+            return ParameterDescription(reader.oids())
         case 0x47 | 0x48 | 0x57:  # G H W
             overall = reader.int8()
             formats = tuple(reader.int16() for _ in range(reader.count(2)))

@@ -18,8 +18,8 @@ SQLSTATES: dict[RefusalCode, str] = {
     RefusalCode.UNSUPPORTED: "0A000",
     RefusalCode.TOO_LARGE: "54000",
     RefusalCode.PROTOCOL: "08P01",
-    RefusalCode.VERDICT_TIMEOUT: "57P05",
-    RefusalCode.PLAN_TIMEOUT: "57P05",
+    RefusalCode.VERDICT_TIMEOUT: "57014",
+    RefusalCode.PLAN_TIMEOUT: "57014",
     RefusalCode.PLAN_MISMATCH: "42501",
     RefusalCode.PLAN_IMPOSSIBLE: "42501",
     RefusalCode.CATALOG_CHANGED: "40001",
@@ -37,7 +37,7 @@ SQLSTATES: dict[RefusalCode, str] = {
     RefusalCode.KILLED: "57P01",
     RefusalCode.SHUTDOWN: "57P01",
 }
-"""Exhaustive (a test holds it to the enum). 57P05 is not retried blindly by pools, 40001 is meant to be."""
+"""Exhaustive (a test holds it to the enum). 57014 is a statement timeout; 40001 may be sent again."""
 
 CANCELLED_STATE = "57014"
 STATEMENT_UNKNOWN_STATE = "26000"

@@ -192,13 +192,11 @@ class Session:
             if state.queue and state.queued_bytes > state.terms.pipeline_limit_bytes:
                 self._blocked = True
                 return moved
-            kind = self._agent.peek()
-            waiting = state.operation is not None or bool(state.queue)
-            if kind in _COPY_KINDS and waiting:
+            if (state.operation is not None or state.queue) and self._agent.peek() in _COPY_KINDS:
                 # It may be for a COPY that is still being judged, or about to begin.
                 self._blocked = True
                 return moved
-            unit = None if kind is None else self._agent.next()
+            unit = self._agent.next()
             if unit is None:
                 return moved
             moved = True
