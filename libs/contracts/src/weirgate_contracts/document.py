@@ -12,7 +12,6 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from weirgate_contracts.config import (
     LabelsDocument,
@@ -122,7 +121,7 @@ def read_document(kind: ConfigKind, body: Mapping[str, Any]) -> Document:
     except ValidationError as error:
         said = [complaint.path for complaint in complaints]
         for details in error.errors(include_url=False):
-            complaint = _translate(model, details)
+            complaint = _translate(model, cast(dict[str, Any], details))
             if not any(path[: len(complaint.path)] == complaint.path for path in said):
                 complaints.append(complaint)
         raise BadDocument(complaints) from None
@@ -165,7 +164,7 @@ def _has_secret(address: str) -> bool:
         return False
 
 
-def _translate(model: type[BaseModel], details: ErrorDetails) -> Complaint:
+def _translate(model: type[BaseModel], details: dict[str, Any]) -> Complaint:
     """Say one finding of pydantic in our words. A value is quoted only where it cannot be a secret."""
     path: Path = tuple(part for part in details["loc"] if part != "[key]")
     field = next((part for part in reversed(path) if isinstance(part, str)), "")
