@@ -1,6 +1,7 @@
 """The order of effects is the audit guarantee: swapping two of them must fail a story."""
 
 import pytest
+
 from weirgate_contracts.events import OperationRefused
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_ingress.gates.core import Record, Send, Side
