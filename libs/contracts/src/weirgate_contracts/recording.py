@@ -17,6 +17,8 @@ from weirgate_contracts.value import Token
 
 _HEAD = struct.Struct(">cIQI")
 _VERSION = b"\x01"
+MESSAGE_HEAD = _VERSION
+"""What the body of a message begins with; frames follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,11 @@ def encode_frames(frames: Iterable[Frame]) -> bytes:
         parts.append(_HEAD.pack(frame.direction.encode(), frame.operation, frame.at_us, len(frame.body)))
         parts.append(frame.body)
     return b"".join(parts)
+
+
+def frame_head(direction: bytes, operation: int, at_us: int, size_bytes: int) -> bytes:
+    """Return what stands before the bytes of one frame, for a writer that builds no ``Frame`` per message."""
+    return _HEAD.pack(direction, operation, at_us, size_bytes)
 
 
 def decode_frames(body: bytes) -> Iterator[Frame]:

@@ -281,9 +281,7 @@ class Questions:
                 return
             # Everything that could be in the answer may be seen in clear: there is nothing to plan.
             clear = Plan(statements=planned.plan.statements)
-            self._answer(
-                question, Allowed(verdict=verdict, plan=planned.model_copy(update={"plan": clear}))
-            )
+            self._answer(question, Allowed(verdict=verdict, plan=planned.model_copy(update={"plan": clear})))
         else:
             self._answer(question, Allowed(verdict=verdict, plan=planned))
 

@@ -13,9 +13,8 @@ from typing import Final
 
 from weirgate_bus.port import Bus, BusError, BusUnavailable, Stored
 from weirgate_chassis.clock import now_us
-from weirgate_chassis.ids import new_id
 from weirgate_chassis.seal import Sealer
-from weirgate_contracts.recording import Frame, encode_frames, recording_subject
+from weirgate_contracts.recording import MESSAGE_HEAD, frame_head, recording_subject
 
 MESSAGE_LIMIT_BYTES: Final = 512 * 1024
 IN_FLIGHT: Final = 2
@@ -43,6 +42,7 @@ class Recording:
 
     __slots__ = (
         "_bus",
+        "_count",
         "_deadline_s",
         "_failed",
         "_in_flight",
@@ -51,6 +51,7 @@ class Recording:
         "_pending",
         "_progressed",
         "_sealer",
+        "_session",
         "_subject",
         "durable",
     )
@@ -72,7 +73,10 @@ class Recording:
         self._deadline_s = deadline_s
         self._progressed = progressed
         self._failed = failed
-        self._pending: deque[Frame] = deque()
+        # Head and body of each frame that waits: built without an object per frame, this is the hot path.
+        self._pending: deque[tuple[bytes, bytes]] = deque()
+        self._session = session
+        self._count = 0
         self._in_flight: deque[_Message] = deque()
         self._mark = 0
         self._lost = False
@@ -86,15 +90,15 @@ class Recording:
 
     def add(self, direction: str, operation: int, body: bytes) -> int:
         """Add bytes; returns the mark to wait for. ``flush`` publishes them."""
-        at_us = now_us()
-        pending = self._pending
-        if len(body) <= MESSAGE_LIMIT_BYTES:
-            pending.append(Frame(direction=direction, operation=operation, at_us=at_us, body=body))
+        at_us, mark = now_us(), direction.encode()
+        size = len(body)
+        if size <= MESSAGE_LIMIT_BYTES:
+            self._pending.append((frame_head(mark, operation, at_us, size), body))
             self._mark += 1
             return self._mark
-        for at in range(0, len(body), MESSAGE_LIMIT_BYTES):
+        for at in range(0, size, MESSAGE_LIMIT_BYTES):
             piece = body[at : at + MESSAGE_LIMIT_BYTES]
-            pending.append(Frame(direction=direction, operation=operation, at_us=at_us, body=piece))
+            self._pending.append((frame_head(mark, operation, at_us, len(piece)), piece))
             self._mark += 1
         return self._mark
 
@@ -110,15 +114,22 @@ class Recording:
 
     def _publish_one(self) -> None:
         pending = self._pending
-        frames = [pending.popleft()]
-        size = len(frames[0].body)
-        while pending and size + len(pending[0].body) <= MESSAGE_LIMIT_BYTES:
-            size += len(pending[0].body)
-            frames.append(pending.popleft())
+        head, body = pending.popleft()
+        size = len(body)
+        parts = [MESSAGE_HEAD, head, body]
+        while pending and size + len(pending[0][1]) <= MESSAGE_LIMIT_BYTES:
+            head, body = pending.popleft()
+            size += len(body)
+            parts.append(head)
+            parts.append(body)
         message = _Message(self._mark - len(pending))
         self._in_flight.append(message)
-        sealed = self._sealer.seal(encode_frames(frames), self._subject)
-        stored = self._bus.publish(self._subject, sealed, id=new_id(), deadline_s=self._deadline_s)
+        sealed = self._sealer.seal(b"".join(parts), self._subject)
+        self._count += 1
+        # A counter within the session tells a retry from a new message as well as a ULID would.
+        stored = self._bus.publish(
+            self._subject, sealed, id=f"{self._session}-{self._count}", deadline_s=self._deadline_s
+        )
         stored.add_done_callback(partial(self._stored, message))
 
     def _stored(self, message: _Message, stored: asyncio.Future[Stored]) -> None:

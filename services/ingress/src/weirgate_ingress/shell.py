@@ -450,7 +450,8 @@ class Session(asyncio.Protocol):
         """Something is on disk: what waited for it may go."""
         if not self._over:
             self._run()
-            self._balance()
+            if self._agent_paused or self._upstream_paused:
+                self._balance()
 
     def _log_lost(self, error: BusError) -> None:
         if self._lost or self._over:
