@@ -323,6 +323,7 @@ async def test_several_must_agree_and_each_is_told_how_far_it_is(tmp_path: Path)
         second = await console.call("POST", f"/v1/approvals/{request}/grant", token=carol)
         assert second.json()["outcome"] == "granted"
         assert second.json()["approval"]["decided_by"] == ["bob", "carol"]
+        assert second.json()["approval"]["seats"] == [{"group": "dba", "needed": 2, "agreed": 2}]
 
 
 async def test_the_local_administrator_is_one_person_in_every_group(tmp_path: Path) -> None:

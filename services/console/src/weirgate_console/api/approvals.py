@@ -148,6 +148,10 @@ def _shown(request: Request) -> Approval:
     asked = request.asked
     sides = [one.groups for one in request.endorsements]
     filled = seats_filled(asked=asked.groups, quorum=asked.quorum, endorsed=sides)
+    needed = max(asked.quorum, 1)
+    if request.state == "granted":
+        # Whoever agreed last stands in the grant itself, not in an endorsement.
+        filled = dict.fromkeys(filled, needed)
     by: tuple[str, ...] = ()
     reason = usable_until = ended_at = None
     match request.ending:
@@ -170,9 +174,7 @@ def _shown(request: Request) -> Approval:
         run=asked.identity.run,
         groups=asked.groups,
         quorum=asked.quorum,
-        seats=tuple(
-            Seats(group=group, needed=max(asked.quorum, 1), agreed=count) for group, count in filled.items()
-        ),
+        seats=tuple(Seats(group=group, needed=needed, agreed=count) for group, count in filled.items()),
         reason=asked.reason,
         text=asked.text,
         touched=asked.touched,
