@@ -7,7 +7,7 @@ from weirgate_sql.model import Catalog, Function, Unreadable
 from weirgate_sql.parse import Node
 from weirgate_sql.value import NONE, Effects, Field, Row, Scope, Value
 
-BUDGET = 60_000
+BUDGET = 150_000
 """Nodes one text may cost, views and repeated readings of recursive queries included. A 1 MiB INSERT of plain
 values is not charged by the value."""
 DEPTH = 24

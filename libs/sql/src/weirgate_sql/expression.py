@@ -103,6 +103,7 @@ class Expressions(Relations):
         guesses: list[Field] = []
         while place is not None:
             certain: list[Field] = []
+            self.charge(len(place.items))
             for item in place.items:
                 if not item.columns_visible:
                     continue

@@ -14,6 +14,7 @@ with a stack that even ``STATEMENT_LIMIT_BYTES`` of such terms cannot fill.
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _DEEP_STACK_BYTES = 768 * 1024 * 1024
 """Address space, not memory: only touched pages count. 524,288 terms took under 300 MiB."""
 _DEEP = threading.Lock()
 _CACHED_LIMIT_BYTES = 8 * 1024
+_COMMENTS_LIMIT = 1000
+_SIGNS = re.compile(rb"[+-]{256,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,9 @@ def _split(text: str) -> tuple[Parsed, ...]:
         raise Unreadable("the text is not valid Unicode") from error
     if len(raw) > STATEMENT_LIMIT_BYTES:
         raise Unreadable("the text is longer than 1 MiB")
+    # PostgreSQL's scanner takes the square of these: 40 KB of "+-+-" are ten seconds.
+    if raw.count(b"/*") > _COMMENTS_LIMIT or any(b"+" in run for run in _SIGNS.findall(raw)):
+        raise Unreadable("the text holds too many comments, or too long a run of signs")
     if len(raw) <= _PLAIN_LIMIT_BYTES:
         tree = _tree(raw)
     else:

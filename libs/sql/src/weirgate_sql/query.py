@@ -100,6 +100,7 @@ class Queries(Calls):
             value_node = target["val"]
             row = self._star(value_node, scope)
             if row is not None:
+                self.charge(len(row.fields))
                 for field in row.fields:
                     self.effects.reads |= field.reads
                     outs.append(Out(field.name, field.value))

@@ -39,6 +39,11 @@ _INNER = ("select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stm
 _NESTING_LIMIT = 200
 """Brackets inside each other: sqlglot recurses a dozen native frames for each, and native frames are not
 counted."""
+_SUBSCRIPTS_LIMIT = 200
+"""``[1][1][1]…`` takes sqlglot the cube of their number: 2,500 take 50 seconds."""
+_TEXT_LIMIT_BYTES = 64 * 1024
+"""Longer text is read a second time without its comments and with few of its rows of VALUES."""
+_ROWS_KEPT = 20
 _NAME_LIMIT_BYTES = 63
 """PostgreSQL cuts longer identifiers (NAMEDATALEN - 1)."""
 _ASCII_LOWER = str.maketrans({chr(c): chr(c + 32) for c in range(ord("A"), ord("Z") + 1)})
@@ -60,7 +65,8 @@ def compare(statement: Parsed, named: set[tuple[str, str]]) -> None:
         Unreadable: they differ, or sqlglot cannot read it.
     """
     if statement.kind in _DIRECT:
-        found = _named_in(statement.text)
+        long = len(statement.text) > _TEXT_LIMIT_BYTES or statement.text.count("/*") > _NESTING_LIMIT
+        found = None if long else _named_in(statement.text)
         if found is None:
             text = _written_back(statement.text)
             found = _named_in(text) if text is not None else None
@@ -79,12 +85,14 @@ def compare(statement: Parsed, named: set[tuple[str, str]]) -> None:
 
 
 def _named_in(text: str) -> set[tuple[str, str]] | None:
+    if len(text) > _TEXT_LIMIT_BYTES:
+        raise Unreadable("the statement is too long to be read twice; send fewer values at a time, or COPY")
     try:
         tokens = _DIALECT.tokenize(text)
     except (SqlglotError, *_TRIPS):
         return None
     if text.count("(") + text.count("[") > _NESTING_LIMIT:
-        _refuse_nesting(tokens)
+        _refuse_shapes(tokens)
     named = _read(tokens, text)
     if named is None and "[" in text:
         # "$1::oid[]" it does not know; without the empty brackets it is a cast like any other.
@@ -119,10 +127,16 @@ def _without_empty_brackets(tokens: list[Any]) -> list[Any]:
     return kept
 
 
-def _refuse_nesting(tokens: list[Any]) -> None:
-    depth = 0
+def _refuse_shapes(tokens: list[Any]) -> None:
+    depth = chain = 0
+    before = None
     for token in tokens:
         kind = token.token_type
+        if kind == TokenType.L_BRACKET and before == TokenType.R_BRACKET:
+            chain += 1
+            if chain > _SUBSCRIPTS_LIMIT:
+                raise Unreadable("too many subscripts")
+        before = kind
         if kind in (TokenType.L_PAREN, TokenType.L_BRACKET):
             depth += 1
             if depth > _NESTING_LIMIT:
@@ -171,6 +185,8 @@ def _written_back(text: str) -> str | None:
         for kind in _INNER[1:]:
             if written.HasField(kind):
                 _plainer(getattr(written, kind))
+        if written.HasField("insert_stmt"):
+            _shorter(written.insert_stmt.select_stmt.select_stmt.values_lists)
         return deparse(query)
     except (PgQueryError, DecodeError) as error:
         raise Unreadable("the second reader cannot read this statement; write it more plainly") from error
@@ -184,3 +200,16 @@ def _plainer(statement: Any) -> None:
     statement.returning_clause.ClearField("options")
     if not statement.returning_clause.exprs:
         statement.ClearField("returning_clause")
+
+
+def _shorter(rows: Any) -> None:
+    """Keep some rows of a VALUES list, and every row that holds anything but literals: only those can name things."""
+    kept = [
+        row
+        for number, row in enumerate(rows)
+        if number < _ROWS_KEPT or not all(item.HasField("a_const") for item in row.list.items)
+    ]
+    if len(kept) < len(rows):
+        copies = [type(row).FromString(row.SerializeToString()) for row in kept]
+        del rows[:]
+        rows.extend(copies)
