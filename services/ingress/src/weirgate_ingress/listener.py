@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -283,7 +282,9 @@ class Listener:
                 ssl=context,
                 ssl_handshake_timeout=left_s if context is not None else None,
             )
-        except (OSError, ssl.SSLError):
+        except Exception as error:  # noqa: BLE001  (the outermost for this socket: nobody else pays for it)
+            if not isinstance(error, OSError):
+                log.error("socket not taken over", reason=log.describe(error))
             self.gone(session)
             silent.sock.close()
             return

@@ -219,6 +219,10 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The agent is connected, with direct TLS after its handshake."""
         agent = cast("asyncio.Transport", transport)
+        if self._over:
+            # It was evicted while its socket was being taken over.
+            agent.abort()
+            return
         self._agent = agent
         agent.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
         loop = asyncio.get_running_loop()
@@ -398,7 +402,8 @@ class Session(asyncio.Protocol):
                 self._spawn(self._dial(effect), "dial")
             case CancelUpstream():
                 if self._upstream is not None:
-                    self._premises.spawn(self._upstream.cancel(), "cancel")
+                    # Not among the session's own tasks: it is to outlive a session whose agent has left.
+                    self._premises.spawn(self._guarded(self._upstream.cancel()), "cancel")
             case CancelOther():
                 self._premises.cancels.cancel(effect.process_id, effect.secret)
             case Hangup():
