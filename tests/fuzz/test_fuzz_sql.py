@@ -2,6 +2,7 @@
 crash."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_no_reader_trips_over_a_tree_of_the_fixtures(seed: str, monkeypatch: pyt
             raise AssertionError("a reader stumbled") from error
 
 
-HOSTILE = {
+HOSTILE: dict[str, Callable[[int], str]] = {
     "brackets": lambda n: "select " + "(" * n + "1" + ")" * n,
     "from brackets": lambda n: "select * from " + "(" * n + "orders cross join customers" + ")" * n,
     "subqueries": lambda n: "select * from " + "(select * from " * n + "orders" + ") x" * n,

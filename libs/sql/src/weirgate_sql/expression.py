@@ -8,8 +8,8 @@ from weirgate_sql.core import only, strings
 from weirgate_sql.model import Unreadable
 from weirgate_sql.name import column_name
 from weirgate_sql.parse import Node
-from weirgate_sql.relation import Relations
 from weirgate_sql.safe import BOTH_SIDES, LEFT_SIDE, NOWHERE, TEXT_TYPES, WIDER
+from weirgate_sql.source import Sources
 from weirgate_sql.value import CONSTANT, NONE, Field, Item, Row, Scope, Value, merge, merge_fields
 
 _PLAIN = frozenset({"A_Const", "ColumnRef", "ParamRef", "SQLValueFunction"})
@@ -21,7 +21,7 @@ _TYPE_NAMES = {
 }  # fmt: skip
 
 
-class Expressions(Relations):
+class Expressions(Sources):
     """Everything that has a value, calls excepted."""
 
     def expr(self, node: Node, scope: Scope) -> Value:

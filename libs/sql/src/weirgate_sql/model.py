@@ -175,10 +175,11 @@ class Touch:
     """
 
     verb: str
-    """``select insert update delete merge truncate lock`` · ``copy.in copy.out`` · ``ddl.<what>`` ·
-    ``transaction`` · ``session.<what>`` (set, reset, show, listen, notify, discard, prepare, declare, close
-    …) ·
-    ``lateral.<what>`` · ``maintenance.<what>`` (vacuum, analyze …) · ``grant``."""
+    """``select insert update delete merge truncate lock call`` · ``copy.in copy.out`` · ``ddl.<what>`` ·
+    ``transaction`` · ``session.<what>`` (set, reset, show, listen, notify, discard, prepare, declare, close …) ·
+    ``lateral.<what>`` · ``maintenance.<what>`` (vacuum, analyze …) · ``grant``. A statement that does several things
+    (data-modifying WITH, a SQL function that writes) goes by the last of these it does: ``select``, ``lock``,
+    ``insert``, ``update``, ``delete``, ``merge``; ``tables`` names them all."""
     reads: frozenset[ColumnRef] = frozenset()
     """Every column whose value is read, wherever; a relation read without columns (``count(*)``) stands in
     ``tables``."""
@@ -188,22 +189,20 @@ class Touch:
     """(schema, table, how) for every relation touched; how is ``read insert update delete truncate lock
     ddl``."""
     predicates: frozenset[ColumnRef] = frozenset()
-    """Columns that decide which rows come back, their order or number, or whether an error is raised: WHERE,
-    JOIN,
-    HAVING, GROUP, ORDER, DISTINCT, set operations other than UNION ALL, LIMIT, CASE conditions, aggregates'
-    FILTER,
-    casts and functions that can raise on a value."""
+    """Columns that decide which rows come back, their order or number, or whether an error is raised: WHERE, JOIN,
+    HAVING, GROUP, ORDER, DISTINCT, set operations other than UNION ALL, LIMIT, CASE conditions, AND and OR,
+    aggregates' FILTER, casts and functions that can raise on a value, arguments of set-returning functions. What a
+    view decides by itself is not among them (its owner asked that question); what a SQL function does, is."""
     flows: frozenset[ColumnRef] = frozenset()
     """Columns whose values a statement writes somewhere (INSERT … SELECT, CREATE TABLE AS, UPDATE SET x =
     y)."""
     functions: frozenset[str] = frozenset()
     """Qualified names of the functions called; built-in ones as ``pg_catalog.<name>``."""
     capabilities: frozenset[str] = frozenset()
-    """What it can do beyond tables: ``lateral.program lateral.file lateral.dynamic lateral.foreign
-    lateral.extension
-    lateral.system lateral.role lateral.replication lateral.largeobject lateral.function`` and ``explain``,
-    ``lock``,
-    ``unlogged`` … Everything ``lateral.*`` leads sideways."""
+    """What it can do beyond tables: ``lateral.program lateral.file lateral.dynamic lateral.foreign lateral.extension
+    lateral.system lateral.role lateral.replication lateral.largeobject lateral.function`` (code that is left behind
+    and runs later), ``system.sensitive`` (system relations and functions that tell secrets, statistics or what other
+    sessions do), and ``explain``, ``lock``, ``temporary``, ``unlogged``. Everything ``lateral.*`` leads sideways."""
     opaque: frozenset[str] = frozenset()
     """What could not be seen into: unknown relations (``schema.table`` or the bare name), functions without
     readable source, each as ``relation:<name>`` or ``function:<name>``."""
@@ -223,4 +222,4 @@ class Output:
     sources: frozenset[ColumnRef]
     """Every column whose value can reach it, through expressions, subqueries, views, aggregates."""
     direct: bool = False
-    """Just one source, unchanged."""
+    """One column, unchanged. Through a view or a partition its ``sources`` are that column and the ones behind it."""

@@ -8,111 +8,14 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from weirgate_sql.core import Out, Outs, Unplannable, only, strings
+from weirgate_sql.kind import DDL, OBJECT_CAPABILITIES, OBJECTS, RELATION_OBJECTS, SIMPLE
 from weirgate_sql.model import Unreadable
 from weirgate_sql.modify import NoRows
 from weirgate_sql.parse import Node, Parsed
 from weirgate_sql.session import Sessions
-from weirgate_sql.value import Item, Row, Scope, merge
+from weirgate_sql.value import Item, Row, Scope, Value, merge
 
 _QUERIES = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-
-DDL: dict[str, tuple[str, str | None]] = {
-    "CreateStmt": ("create_table", None), "AlterTableStmt": ("alter_table", None), "DropStmt": ("drop", None),
-    "RenameStmt": ("rename", None), "IndexStmt": ("create_index", None), "ViewStmt": ("create_view", None),
-    "CreateSchemaStmt": ("create_schema", None), "CreateSeqStmt": ("create_sequence", None),
-    "AlterSeqStmt": ("alter_sequence", None), "CommentStmt": ("comment", None),
-    "CreateDomainStmt": ("create_domain", None), "AlterDomainStmt": ("alter_domain", None),
-    "CreateEnumStmt": ("create_type", None), "AlterEnumStmt": ("alter_type", None),
-    "CompositeTypeStmt": ("create_type", None), "CreateRangeStmt": ("create_type", None),
-    "AlterTypeStmt": ("alter_type", None), "CreateStatsStmt": ("create_statistics", None),
-    "AlterStatsStmt": ("alter_statistics", None), "AlterObjectSchemaStmt": ("set_schema", None),
-    "AlterOwnerStmt": ("alter_owner", "lateral.role"), "AlterObjectDependsStmt": ("alter_depends", None),
-    "AlterCollationStmt": ("alter_collation", None), "CreateConversionStmt": ("create_conversion",
-    "lateral.function"),
-    "AlterTSDictionaryStmt": ("alter_text_search", None), "AlterTSConfigurationStmt": ("alter_text_search",
-    None),
-    "DefineStmt": ("create_object", "lateral.function"),
-    # Code that runs later, with the rights of whoever touches the table next.
-    "CreateFunctionStmt": ("create_function", "lateral.function"),
-    "AlterFunctionStmt": ("alter_function", "lateral.function"),
-    "CreateTrigStmt": ("create_trigger", "lateral.function"), "RuleStmt": ("create_rule", "lateral.function"),
-    "CreateEventTrigStmt": ("create_event_trigger", "lateral.function"),
-    "AlterEventTrigStmt": ("alter_event_trigger", "lateral.function"),
-    "CreatePLangStmt": ("create_language", "lateral.extension"),
-    "CreateCastStmt": ("create_cast", "lateral.function"),
-    "CreateTransformStmt": ("create_transform", "lateral.function"),
-    "CreateOpClassStmt": ("create_operator_class", "lateral.function"),
-    "CreateOpFamilyStmt": ("create_operator_family", "lateral.function"),
-    "AlterOpFamilyStmt": ("alter_operator_family", "lateral.function"),
-    "AlterOperatorStmt": ("alter_operator", "lateral.function"),
-    "CreateAmStmt": ("create_access_method", "lateral.function"),
-    "CreatePolicyStmt": ("create_policy", "lateral.role"), "AlterPolicyStmt": ("alter_policy",
-    "lateral.role"),
-    "CreateExtensionStmt": ("create_extension", "lateral.extension"),
-    "AlterExtensionStmt": ("alter_extension", "lateral.extension"),
-    "AlterExtensionContentsStmt": ("alter_extension", "lateral.extension"),
-    "CreateFdwStmt": ("create_foreign_data_wrapper", "lateral.foreign"),
-    "AlterFdwStmt": ("alter_foreign_data_wrapper", "lateral.foreign"),
-    "CreateForeignServerStmt": ("create_server", "lateral.foreign"),
-    "AlterForeignServerStmt": ("alter_server", "lateral.foreign"),
-    "CreateUserMappingStmt": ("create_user_mapping", "lateral.foreign"),
-    "AlterUserMappingStmt": ("alter_user_mapping", "lateral.foreign"),
-    "DropUserMappingStmt": ("drop_user_mapping", "lateral.foreign"),
-    "CreateForeignTableStmt": ("create_foreign_table", "lateral.foreign"),
-    "ImportForeignSchemaStmt": ("import_foreign_schema", "lateral.foreign"),
-    "CreatePublicationStmt": ("create_publication", "lateral.replication"),
-    "AlterPublicationStmt": ("alter_publication", "lateral.replication"),
-    "CreateSubscriptionStmt": ("create_subscription", "lateral.replication"),
-    "AlterSubscriptionStmt": ("alter_subscription", "lateral.replication"),
-    "DropSubscriptionStmt": ("drop_subscription", "lateral.replication"),
-    "CreateRoleStmt": ("create_role", "lateral.role"), "AlterRoleStmt": ("alter_role", "lateral.role"),
-    "AlterRoleSetStmt": ("alter_role", "lateral.role"), "DropRoleStmt": ("drop_role", "lateral.role"),
-    "ReassignOwnedStmt": ("reassign_owned", "lateral.role"), "DropOwnedStmt": ("drop_owned", "lateral.role"),
-    "CreatedbStmt": ("create_database", "lateral.system"), "DropdbStmt": ("drop_database", "lateral.system"),
-    "AlterDatabaseStmt": ("alter_database", "lateral.system"),
-    "AlterDatabaseSetStmt": ("alter_database", "lateral.system"),
-    "AlterDatabaseRefreshCollStmt": ("alter_database", "lateral.system"),
-    "CreateTableSpaceStmt": ("create_tablespace", "lateral.system"),
-    "DropTableSpaceStmt": ("drop_tablespace", "lateral.system"),
-    "AlterTableSpaceOptionsStmt": ("alter_tablespace", "lateral.system"),
-    "AlterTableMoveAllStmt": ("alter_tablespace", "lateral.system"),
-    "SecLabelStmt": ("security_label", "lateral.system"),
-}  # fmt: skip
-"""Statement kind to what follows ``ddl.``, and the capability it needs besides."""
-
-_OBJECTS: dict[str, str] = {
-    "OBJECT_TABLE": "table", "OBJECT_VIEW": "view", "OBJECT_MATVIEW": "materialized_view",
-    "OBJECT_INDEX": "index",
-    "OBJECT_SEQUENCE": "sequence", "OBJECT_SCHEMA": "schema", "OBJECT_FUNCTION": "function",
-    "OBJECT_PROCEDURE": "function", "OBJECT_ROUTINE": "function", "OBJECT_TRIGGER": "trigger",
-    "OBJECT_RULE": "rule",
-    "OBJECT_EXTENSION": "extension", "OBJECT_TYPE": "type", "OBJECT_DOMAIN": "domain",
-    "OBJECT_FOREIGN_TABLE": "foreign_table", "OBJECT_FOREIGN_SERVER": "server", "OBJECT_POLICY": "policy",
-    "OBJECT_FDW": "foreign_data_wrapper", "OBJECT_PUBLICATION": "publication",
-    "OBJECT_EVENT_TRIGGER": "event_trigger", "OBJECT_COLUMN": "column", "OBJECT_ROLE": "role",
-    "OBJECT_DATABASE": "database", "OBJECT_TABCONSTRAINT": "constraint",
-}  # fmt: skip
-_RELATION_OBJECTS = frozenset({
-    "OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE", "OBJECT_FOREIGN_TABLE",
-})  # fmt: skip
-_OBJECT_CAPABILITIES = {
-    "OBJECT_EXTENSION": "lateral.extension", "OBJECT_FOREIGN_SERVER": "lateral.foreign",
-    "OBJECT_FDW": "lateral.foreign", "OBJECT_FOREIGN_TABLE": "lateral.foreign",
-    "OBJECT_PUBLICATION": "lateral.replication", "OBJECT_SUBSCRIPTION": "lateral.replication",
-    "OBJECT_ROLE": "lateral.role", "OBJECT_DATABASE": "lateral.system", "OBJECT_POLICY": "lateral.role",
-    "OBJECT_LARGEOBJECT": "lateral.largeobject", "OBJECT_EVENT_TRIGGER": "lateral.function",
-    "OBJECT_TRIGGER": "lateral.function", "OBJECT_RULE": "lateral.function",
-}  # fmt: skip
-
-SIMPLE: dict[str, tuple[str, str | None]] = {
-    "ListenStmt": ("session.listen", None), "UnlistenStmt": ("session.unlisten", None),
-    "NotifyStmt": ("session.notify", None), "ConstraintsSetStmt": ("session.set_constraints", None),
-    "CheckPointStmt": ("maintenance.checkpoint", "lateral.system"), "LoadStmt": ("lateral.extension",
-    "lateral.extension"),
-    "GrantRoleStmt": ("grant", "lateral.role"), "GrantStmt": ("grant", None),
-    "AlterDefaultPrivilegesStmt": ("grant", None), "AlterSystemStmt": ("lateral.system", "lateral.system"),
-}  # fmt: skip
-"""Statements in which nothing but the kind matters (and, for GRANT, the relations)."""
 
 
 class Utilities(Sessions):
@@ -169,6 +72,9 @@ class Utilities(Sessions):
         kind, inner = only(fields["query"])
         self.statement(kind, inner, text)
         self.effects.capabilities.add("explain")
+        if any(not name.startswith("pg_catalog.") for name in self.effects.functions):
+            # The planner runs functions that call themselves immutable, and EXPLAIN VERBOSE prints what they gave.
+            return Outs([Out("QUERY PLAN", Value(unknown=True))])
         return None
 
     def _create_table_as(self, fields: Node, text: str) -> Outs | None:
@@ -308,7 +214,7 @@ class Utilities(Sessions):
         ):
             what = self._object(kind, what, fields)
         elif kind == "AlterTableStmt" and fields.get("objtype") not in (None, "OBJECT_TABLE"):
-            what = f"alter_{_OBJECTS.get(fields['objtype'], 'object')}"
+            what = f"alter_{OBJECTS.get(fields['objtype'], 'object')}"
         if capability is not None:
             self.effects.capabilities.add(capability)
         if kind in ("CreateStmt", "CreateForeignTableStmt"):
@@ -340,11 +246,11 @@ class Utilities(Sessions):
             fields.get("removeType") or fields.get("objtype") or fields.get("renameType")
             or fields.get("objectType") or ""
         )  # fmt: skip
-        capability = _OBJECT_CAPABILITIES.get(object_type)
+        capability = OBJECT_CAPABILITIES.get(object_type)
         if capability is not None:
             self.effects.capabilities.add(capability)
         if kind == "DropStmt":
-            if object_type in _RELATION_OBJECTS:
+            if object_type in RELATION_OBJECTS:
                 for node in fields.get("objects", []):
                     self._by_list(node.get("List", {}).get("items", []))
             if object_type in ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY"):
@@ -352,11 +258,11 @@ class Utilities(Sessions):
                     self._by_list(node.get("List", {}).get("items", [])[:-1])
         if kind in ("CommentStmt", "SecLabelStmt") and "List" in fields.get("object", {}):
             items = fields["object"]["List"].get("items", [])
-            if object_type in _RELATION_OBJECTS:
+            if object_type in RELATION_OBJECTS:
                 self._by_list(items)
             elif object_type == "OBJECT_COLUMN":
                 self._by_list(items[:-1])
-        name = _OBJECTS.get(object_type, "object")
+        name = OBJECTS.get(object_type, "object")
         if kind == "CommentStmt":
             return "comment"
         if kind == "SecLabelStmt":
