@@ -14,16 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from weirgate_testkit.raw import Drained, drain
 from weirgate_embedded.postgres import unprivileged
 from weirgate_testkit.gateway import RunningGateway, running_gateway
 from weirgate_testkit.port import free_port
+from weirgate_testkit.raw import Drained, drain
 
 POINT_QUERY = "\\set id random(1, 600)\nselect name, price from products where id = :id;\n"
 ROWS = "select id, name, email, phone, card, city, amount, created_at from bench_rows"
@@ -120,7 +120,7 @@ def _probe(gateway: RunningGateway) -> str:
 
 
 @contextlib.contextmanager
-def pgbouncer(directory: Path, gateway: RunningGateway) -> Iterator[str]:
+def pgbouncer(directory: Path, gateway: RunningGateway) -> Generator[str]:
     """Run pgbouncer in session mode, one upstream connection an agent as we do."""
     directory.mkdir()
     shop = gateway.endpoints["upstreams"]["shop"]

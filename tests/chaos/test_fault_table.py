@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ def clear_url(gateway: RunningGateway, agent: str = "admin-bot") -> str:
 
 
 @contextlib.contextmanager
-def frozen(gateway: RunningGateway, name: str) -> Iterator[None]:
+def frozen(gateway: RunningGateway, name: str) -> Generator[None]:
     gateway.freeze(name)
     try:
         yield

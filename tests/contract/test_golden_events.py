@@ -3,6 +3,9 @@
 A missing golden file is written by ``python tests/contract/test_golden_events.py``; one that stands is never rewritten.
 """
 
+# pyright: reportArgumentType=false
+# (the shared fields are given by ** from plain dicts; pydantic checks them)
+
 from pathlib import Path
 
 import pytest
@@ -41,7 +44,14 @@ from weirgate_contracts.events import (
     decode,
 )
 from weirgate_contracts.identity import Identity
-from weirgate_contracts.masking import DetectorPlan, LabelledColumn, OutputPlan, Plan, StatementPlan, Transform
+from weirgate_contracts.masking import (
+    DetectorPlan,
+    LabelledColumn,
+    OutputPlan,
+    Plan,
+    StatementPlan,
+    Transform,
+)
 from weirgate_contracts.operation import Definition, Limits, Parameter, SessionContext, Statement, Touched
 from weirgate_contracts.refusal import Refusal, RefusalCode
 
@@ -49,7 +59,9 @@ GOLDEN = Path(__file__).parent / "golden"
 ID = "01JABCDEFGHJKMNPQRSTVWXYZ0"
 WHO = Identity(agent="analyst", user="u@example.com", groups=("analysts",), run="r1", tool="sql", resources=("shop",),
                issuer="https://issuer.example", token_id="t1", expires_at=1_900_000_000)  # fmt: skip
-NO = Refusal(code=RefusalCode.DENIED, reason="no rule permits it", rules=("base/no-ddl",), hint="ask for less")
+NO = Refusal(
+    code=RefusalCode.DENIED, reason="no rule permits it", rules=("base/no-ddl",), hint="ask for less"
+)
 AT = {"ingress": "one", "session": "S1"}
 VERDICT = {**AT, "operation": 1, "intercepted": ID, "digest": "d", "policy_revision": 7, "catalog_revision": "c",
            "rules": ("base/read",), "touched": (Touched(verb="select", reads=("public.t.a",)),)}  # fmt: skip
@@ -74,7 +86,9 @@ EXAMPLES: tuple[Event, ...] = (
         plan=Plan(
             statements=(StatementPlan(outputs=(OutputPlan(name="a", labels=("pii.email",),
                                                           transform=Transform(kind="redact")),)),),
-            labelled=(LabelledColumn(table_oid=5, column_number=1, label="pii.email", transform=Transform(kind="null")),),
+            labelled=(
+                LabelledColumn(table_oid=5, column_number=1, label="pii.email", transform=Transform(kind="null")),
+            ),
             detectors=(DetectorPlan(label="payment.card", transform=Transform(kind="partial", keep_last=4)),),
         ),
     ),
@@ -119,7 +133,9 @@ def test_an_event_reads_and_writes_as_it_was_released(event: Event) -> None:
     assert stamped(event).encoded() == golden
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"kind":"no.such"}', b'{"kind":"log.degraded","v":2}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b'{"kind":"no.such"}', b'{"kind":"log.degraded","v":2}', b"\xff"]
+)
 def test_what_is_no_event_is_undecodable(body: bytes) -> None:
     with pytest.raises(Undecodable):
         decode(body)

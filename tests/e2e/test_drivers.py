@@ -230,7 +230,7 @@ async def test_asyncpg_over_direct_tls(gateway: RunningGateway) -> None:
 
 def test_psycopg_with_tls_direct_and_protocol_3_2(gateway: RunningGateway) -> None:
     url = gateway.url("admin-bot").replace("127.0.0.1", "localhost")
-    more = {"sslmode": "verify-full", "sslrootcert": gateway.endpoints["ca"]}
+    more: dict[str, Any] = {"sslmode": "verify-full", "sslrootcert": gateway.endpoints["ca"]}
     with psycopg.connect(url, **more) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
     if psycopg.pq.version() >= 180000:
@@ -284,7 +284,7 @@ def test_node_postgres(gateway: RunningGateway) -> None:
 class ScriptedModel(FakeMessagesListChatModel):
     """A model that says what the script says, and takes tools without looking at them."""
 
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
         return self
 
 
@@ -324,4 +324,4 @@ def test_langchain_sql_toolkit_with_a_scripted_model(gateway: RunningGateway) ->
     assert "4000008005368753" not in str(heard)
     assert "Quinn Patel" in heard[2]
     assert "Error" in heard[3]
-    assert re.search(r"(?i)not permitted|denied|refused|no rule", heard[3])
+    assert re.search(r"(?i)not permitted|denied|refused|no rule", str(heard[3]))

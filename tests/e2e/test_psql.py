@@ -63,7 +63,9 @@ def without_pids(part: object) -> str:
     return re.sub(r"from server process with PID \d+", "from server process", str(part))
 
 
-@pytest.mark.parametrize("script", ["selec 1;", "select no_such_column from products;", "select * from no_such_table;"])
+@pytest.mark.parametrize(
+    "script", ["selec 1;", "select no_such_column from products;", "select * from no_such_table;"]
+)
 def test_what_cannot_work_is_an_error_and_the_session_goes_on(gateway: RunningGateway, script: str) -> None:
     through = psql(gateway.url("admin-bot"), script + " select 'after';")
     direct = psql(gateway.direct_url(), script + " select 'after';")

@@ -34,7 +34,7 @@ LEAKS = {
     "alias": "select email as harmless from customers order by id limit 50",
     "expression": "select upper(email) from customers order by id limit 50",
     "concatenation": "select 'x' || card || 'y' from customers order by id limit 50",
-    "subquery": "select (select c.email from customers c where c.id = o.customer_id) from orders o order by o.id limit 50",
+    "subquery": "select (select c.email from customers c where c.id = o.customer_id) from orders o limit 50",
     "cte": "with x as (select id, email e from customers) select e from x order by id limit 50",
     "union": "select name from products where id < 3 union all select email from customers where id < 30",
     "aggregate": "select string_agg(email, ',') from customers where id < 30",
@@ -137,7 +137,9 @@ async def test_a_held_update_waits_for_a_person_and_runs_once(gateway: RunningGa
     marker = f"held{time.time_ns()}"
     notices: list[str] = []
     connection = await psycopg.AsyncConnection.connect(gateway.url("writer"), autocommit=True)
-    connection.add_notice_handler(lambda diag: notices.append(f"{diag.message_primary} {diag.message_detail}"))
+    connection.add_notice_handler(
+        lambda diag: notices.append(f"{diag.message_primary} {diag.message_detail}")
+    )
     waiting = asyncio.create_task(
         connection.execute(f"update products set name = '{marker}' where id = 2")  # type: ignore[arg-type]
     )

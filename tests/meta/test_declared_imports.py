@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECTS = sorted(path.parent for part in ("libs", "services", "deploy") for path in ROOT.glob(f"{part}/*/pyproject.toml"))
+PROJECTS = sorted(
+    path.parent for part in ("libs", "services", "deploy") for path in ROOT.glob(f"{part}/*/pyproject.toml")
+)
 DISTRIBUTIONS = packages_distributions()
 
 
@@ -20,7 +22,9 @@ def canonical(name: str) -> str:
 
 def declared(project: Path) -> set[str]:
     document = tomllib.loads((project / "pyproject.toml").read_text())
-    return {canonical(re.split(r"[\[<>=!~ ;]", item)[0]) for item in document["project"].get("dependencies", [])}
+    return {
+        canonical(re.split(r"[\[<>=!~ ;]", item)[0]) for item in document["project"].get("dependencies", [])
+    }
 
 
 def imported(project: Path) -> dict[str, Path]:
@@ -57,7 +61,9 @@ def test_a_package_declares_what_it_imports(project: Path) -> None:
 def test_no_committed_text_names_an_index_or_a_path_of_one_machine() -> None:
     import subprocess
 
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout
     words = ["py" + "pi.org", "python" + "hosted", "registry.npm" + "js", "/wo" + "rk/", "/ro" + "ot/"]
     found = [
         (name, word)

@@ -10,8 +10,8 @@ from weirgate_policy.bundle import BundleError, Known, check, compile_policies
 from weirgate_policy.obligation import Obligation, strictest
 from weirgate_policy.source import place_of, split_rules, syntax_error
 from weirgate_policy.vocabulary import ACTIONS, APPLIES, ENTITY_TYPES, ancestry, schema
+from weirgate_sql.kind import DDL, SIMPLE
 from weirgate_sql.model import Catalog, Column, Relation
-from weirgate_sql.utility import DDL, SIMPLE
 
 KNOWN = Known(
     resources={"shop"},

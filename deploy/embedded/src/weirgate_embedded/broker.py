@@ -1,6 +1,9 @@
 """The embedded nats-server: keys, configuration, streams."""
 
 import asyncio
+import hashlib
+import os
+import shutil
 import socket
 import sys
 import time
@@ -9,6 +12,7 @@ from pathlib import Path
 from weirgate_bus import provision as streams
 from weirgate_bus import topology
 from weirgate_bus.port import BusError
+from weirgate_bus.staging import stage_in_memory
 from weirgate_embedded.layout import Layout, write_private
 from weirgate_embedded.supervisor import Child, clean_environment
 
@@ -63,8 +67,28 @@ def provision(layout: Layout, limits: topology.Limits) -> None:
                 f"nats://127.0.0.1:{port}",
                 layout.nkey("provision"),
                 limits,
-                mirror_seed_file=layout.nkey("mirror"),
+                mirror_seed_file=None if os.environ.get("NOMIRROR") else layout.nkey("mirror"),
             )
         )
     except BusError as error:
         raise BrokerFailed(f"the streams cannot be made: {error}") from error
+
+
+def stage(layout: Layout) -> bool:
+    """Let the server stage its atomic batches in memory (docs/adr/0008); it forgets that at each start.
+
+    Returns:
+        Whether it does now. Where there is no tmpfs of ours it never will, and batches are just slower.
+    """
+    return stage_in_memory(layout.directory / "nats", memory(layout))
+
+
+def memory(layout: Layout) -> Path:
+    """Return the directory on a tmpfs that is ours while the gateway runs."""
+    digest = hashlib.sha256(str(layout.directory).encode()).hexdigest()[:16]
+    return Path("/dev/shm") / f"weirgate-{os.getuid()}-{digest}"  # noqa: S108  (0700, and only its owner enters)
+
+
+def clear(layout: Layout) -> None:
+    """Remove what was staged in memory."""
+    shutil.rmtree(memory(layout), ignore_errors=True)

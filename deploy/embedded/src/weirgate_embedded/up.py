@@ -71,6 +71,7 @@ class Gateway:
         self.supervisor = Supervisor(self.layout, self.say, on_restart=self._write_endpoints)
         self._demo: dict[str, Any] = {}
         self._ready = False
+        self._staged = 0
         self._began = time.monotonic()
 
     def say(self, line: str) -> None:
@@ -100,10 +101,12 @@ class Gateway:
                         ready(self)
                 while not self.stop_asked.wait(LOOK_EVERY_S):
                     self.supervisor.look()
+                    self._stage()
             finally:
                 self.say("stopping")
                 self.layout.endpoints.unlink(missing_ok=True)
                 self.supervisor.stop()
+                broker.clear(self.layout)
                 self.say("stopped; nothing of it is running")
 
     # ------------------------------------------------------------------ start
@@ -146,6 +149,12 @@ class Gateway:
                 self._demo = demo.publish(layout, self.say)
             for name in SERVICES:
                 self._wait_ready(name)
+
+    def _stage(self) -> None:
+        """Have batches staged in memory, once after every start of NATS."""
+        pid = self.supervisor.pids().get("nats", 0)
+        if pid != self._staged and broker.stage(self.layout):
+            self._staged = pid
 
     def _cluster(self, name: str, settings: dict[str, str]) -> Postgres:
         return Postgres(

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "WEIRGATE_"
-FOR_THE_COMMAND = frozenset({"WEIRGATE_DATA_DIR", "WEIRGATE_PORT_BASE", "WEIRGATE_URL"})
+FOR_THE_COMMAND = frozenset({"WEIRGATE_DATA_DIR", "WEIRGATE_PORT_BASE", "WEIRGATE_URL", "WEIRGATE_TOKEN"})
 """Variables of the ``weirgate`` command: a person's shell may hold them when a service is started from it."""
 
 

@@ -67,5 +67,7 @@ def decode_frames(body: bytes) -> Iterator[Frame]:
         at += _HEAD.size
         if at + length > len(body):
             raise ValueError("recording: cut short")
-        yield Frame(direction=direction.decode(), operation=operation, at_us=at_us, body=body[at : at + length])
+        yield Frame(
+            direction=direction.decode(), operation=operation, at_us=at_us, body=body[at : at + length]
+        )
         at += length

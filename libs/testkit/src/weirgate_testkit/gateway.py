@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ class RunningGateway:
         """Token of one of the demo's agents."""
         return str(self.endpoints["demo"]["tokens"][agent])
 
-    def url(self, agent: str, *, token: str | None = None, resource: str = "shop", parameters: str = "") -> str:
+    def url(
+        self, agent: str, *, token: str | None = None, resource: str = "shop", parameters: str = ""
+    ) -> str:
         """Address for a PostgreSQL agent."""
         where = self.endpoints["postgres"]
         secret = quote(self.token(agent) if token is None else token)
@@ -120,8 +122,12 @@ class RunningGateway:
 
 @contextlib.contextmanager
 def running_gateway(
-    directory: Path, *, port_base: int, settings: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
-) -> Iterator[RunningGateway]:
+    directory: Path,
+    *,
+    port_base: int,
+    settings: Mapping[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
+) -> Generator[RunningGateway]:
     """Run ``weirgate up --demo`` on a directory until the end of the block.
 
     Args:

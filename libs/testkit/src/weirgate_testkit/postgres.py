@@ -10,7 +10,7 @@ Use as context managers, best from a session-wide fixture::
 import contextlib
 import datetime
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from cryptography import x509
@@ -28,7 +28,7 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 @contextlib.contextmanager
 def running_postgres(
     directory: Path, *, settings: Mapping[str, str] | None = None, hba: str | None = None
-) -> Iterator[Postgres]:
+) -> Generator[Postgres]:
     """Run PostgreSQL 18 (no TLS built in) under ``directory`` on a free port."""
     yield from _run(
         Postgres(directory=directory / "pg", port=free_port(), password="postgres-password"), settings, hba
@@ -38,7 +38,7 @@ def running_postgres(
 @contextlib.contextmanager
 def running_postgres_tls(
     directory: Path, *, settings: Mapping[str, str] | None = None, hba: str | None = None
-) -> Iterator[Postgres]:
+) -> Generator[Postgres]:
     """Run Debian's PostgreSQL with TLS on; ``directory/ca.pem`` is the authority, names localhost and 127.0.0.1.
 
     The default ``hba`` asks every login for SCRAM over TLS. Write other lines (``md5``, ``password``, ``trust``,
@@ -59,7 +59,7 @@ def running_postgres_tls(
     yield from _run(server, tls | dict(settings or {}), hba or "hostssl all all 127.0.0.1/32 scram-sha-256\n")
 
 
-def _run(server: Postgres, settings: Mapping[str, str] | None, hba: str | None) -> Iterator[Postgres]:
+def _run(server: Postgres, settings: Mapping[str, str] | None, hba: str | None) -> Generator[Postgres]:
     server.initialise()
     server.settings = FAST | dict(settings or {})
     if hba is not None:

@@ -94,6 +94,9 @@ WRITE_LOW_BYTES: Final = 128 * 1024
 DRAIN_DEADLINE_S: Final = 5.0
 LAST_WORD_DEADLINE_S: Final = 30.0
 """How long the facts of a session that lost its log are still offered to it."""
+FINISHED_DELAY_S: Final = 0.002
+"""Longest ``OperationFinished`` waits for company: it gates nothing, and an agent that asks again at once has it
+go in one commit with its next operation (one write and one fsync less per operation)."""
 LEAVE_DEADLINE_S: Final = 60.0
 """Longest a gate may take to hang up after its agent has gone."""
 
@@ -201,6 +204,8 @@ class Session(asyncio.Protocol):
         self._running = False
         self._blocked = False
         self._records_open = 0
+        self._finished: list[OperationFinished] = []
+        self._finished_timer: asyncio.TimerHandle | None = None
         self._hanging_up = False
         self._lost = False
         self._over = False
@@ -371,8 +376,10 @@ class Session(asyncio.Protocol):
                         return
                     queue.popleft()
                     continue
-                if type(head) is Hangup and (self._records_open or not recording.settled) and not self._lost:
-                    return
+                if type(head) is Hangup and not self._lost:
+                    self._publish_finished()
+                    if self._records_open or not recording.settled:
+                        return
                 queue.popleft()
                 self._effects_waiting -= 1
                 self._carry_out(cast("Effect", head))
@@ -419,6 +426,7 @@ class Session(asyncio.Protocol):
             transport.write(effect.data)
 
     def _ask(self, event: OperationIntercepted) -> None:
+        self._publish_finished()
         trace = new_trace_id()
         self._begun[event.operation] = (time.monotonic(), trace)
         self._questions[event.operation] = self._premises.questions.ask(event, self, trace=trace)
@@ -430,12 +438,28 @@ class Session(asyncio.Protocol):
             if begun is not None:
                 trace = begun[1]
                 more["duration_us"] = int((time.monotonic() - begun[0]) * 1e6)
-        stored = self._publish(event.stamped(id=new_id(), at=now(), trace=trace, **more))
+        stamped = event.stamped(id=new_id(), at=now(), trace=trace, **more)
         self._records_open += 1
-        gates = not self._lost and type(event) is not OperationFinished
+        if isinstance(stamped, OperationFinished):
+            self._finished.append(stamped)
+            if self._finished_timer is None:
+                loop = asyncio.get_running_loop()
+                self._finished_timer = loop.call_later(FINISHED_DELAY_S, self._publish_finished)
+            return
+        # The events of a session stand in the log in the order they happened.
+        self._publish_finished()
+        gates = not self._lost
         if gates:
             self._blocked = True
-        stored.add_done_callback(partial(self._recorded, gates))
+        self._publish(stamped).add_done_callback(partial(self._recorded, gates))
+
+    def _publish_finished(self) -> None:
+        if self._finished_timer is not None:
+            self._finished_timer.cancel()
+            self._finished_timer = None
+            finished, self._finished = self._finished, []
+            for event in finished:
+                self._publish(event).add_done_callback(partial(self._recorded, False))
 
     def _publish(self, event: SessionEvent) -> asyncio.Future[Stored]:
         deadline_s = LAST_WORD_DEADLINE_S if self._lost else self._premises.record_deadline_s
@@ -684,6 +708,7 @@ class Session(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._over = True
+        self._publish_finished()
         self._recording.give_up()
         self._queue.clear()
         self._inputs.clear()

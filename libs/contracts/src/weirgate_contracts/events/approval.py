@@ -4,6 +4,9 @@ Subjects end in the request, so that "one decision a request" is a condition the
 is published expecting the sequence of the request's last one.
 """
 
+# pyright: reportIncompatibleVariableOverride=false
+# (``kind`` is narrowed in each event; events are frozen, so that is sound)
+
 from typing import Literal
 
 from weirgate_contracts.events.base import SessionEvent

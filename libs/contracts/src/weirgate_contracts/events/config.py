@@ -1,5 +1,8 @@
 """Configuration, catalogs and people's acts, as events."""
 
+# pyright: reportIncompatibleVariableOverride=false
+# (``kind`` is narrowed in each event; events are frozen, so that is sound)
+
 from typing import Any, Literal
 
 from weirgate_contracts.events.base import Event

@@ -1,5 +1,8 @@
 """A session opens, is refused, closes."""
 
+# pyright: reportIncompatibleVariableOverride=false
+# (``kind`` is narrowed in each event; events are frozen, so that is sound)
+
 from typing import Literal
 
 from weirgate_contracts.events.base import SessionEvent
