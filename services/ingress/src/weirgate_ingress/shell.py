@@ -2,17 +2,17 @@
 
 What an effect waits for, and what may overlap so that a session is not slower than the log:
 
-=================  =====================================  ====================================================
+=================  =====================================  =================================================
 effect             starts when                            what follows waits for
-=================  =====================================  ====================================================
-``Tape``           at once (early is safe, late is not)   its being on disk
+=================  =====================================  =================================================
+``Tape``           at once (early is safe, late is not)   its being on disk, unless ``covered``
 ``Ask``            all before it but tapes has run        nothing: its answer is an input
 ``Record``         all before it has run                  its being on disk, except ``OperationFinished``
 ``Send``           all before it has run and is on disk   nothing
 ``StartTls``       all before it has run                  the handshake
 ``Hangup``         everything is on disk                  nothing follows
 others             all before it has run                  nothing
-=================  =====================================  ====================================================
+=================  =====================================  =================================================
 
 Invariants:
 
@@ -345,6 +345,8 @@ class Session(asyncio.Protocol):
                     continue
                 tape = cast("Tape", effect)
                 mark = self._recording.add(tape.direction, tape.operation, tape.data)
+                if tape.covered:
+                    continue
                 taped = True
                 if queue and type(queue[-1]) is int:
                     queue[-1] = mark
@@ -378,6 +380,7 @@ class Session(asyncio.Protocol):
                     continue
                 if type(head) is Hangup and not self._lost:
                     self._publish_finished()
+                    recording.flush()
                     if self._records_open or not recording.settled:
                         return
                 queue.popleft()

@@ -173,6 +173,9 @@ class Tape:
     direction: str
     operation: int
     data: bytes
+    covered: bool = False
+    """True: an event that is durable already holds all of it, so that what follows need not wait; it is published
+    with what comes after it in the recording."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from collections import deque
 from typing import assert_never
 
 from weirgate_contracts.events import OperationIntercepted
+from weirgate_contracts.operation import PARAMETERS_LIMIT_BYTES
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import Allowed, Ask, CancelUpstream, Held, Refused, Tape, Withdraw
 from weirgate_ingress.gates.postgres.compile import Unsendable, compile_batch, compile_query
@@ -226,7 +227,9 @@ class QuestionPart:
         else:
             state.unsynced = True
         if operation.raw:
-            out.add(Tape(direction="i", operation=operation.number, data=operation.raw))
+            # The intercepted event has its texts whole, and its parameters up to the limit.
+            covered = operation.verdict is not None and len(operation.raw) <= PARAMETERS_LIMIT_BYTES
+            out.add(Tape(direction="i", operation=operation.number, data=operation.raw, covered=covered))
         out.send_upstream(operation.wire)
 
     # ------------------------------------------------------------ refusing
