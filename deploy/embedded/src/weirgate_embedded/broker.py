@@ -43,7 +43,7 @@ def child(layout: Layout) -> Child:
     )
 
 
-def provision(layout: Layout, limits: topology.Limits) -> None:
+def provision(layout: Layout, limits: topology.Limits, *, mirror: bool) -> None:
     """Make the streams once the server listens.
 
     Raises:
@@ -67,7 +67,7 @@ def provision(layout: Layout, limits: topology.Limits) -> None:
                 f"nats://127.0.0.1:{port}",
                 layout.nkey("provision"),
                 limits,
-                mirror_seed_file=None if os.environ.get("NOMIRROR") else layout.nkey("mirror"),
+                mirror_seed_file=layout.nkey("mirror") if mirror else None,
             )
         )
     except BusError as error:

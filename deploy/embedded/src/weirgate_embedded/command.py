@@ -47,6 +47,9 @@ def up(
         list[str] | None,
         typer.Option("--set", help="SERVICE:WEIRGATE_NAME=VALUE for one service, or upstream:NAME=VALUE."),
     ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mirror the log into an account of its own, as a cluster does.")
+    ] = False,
     audit_max_bytes: Annotated[
         int, typer.Option(min=1 << 20, help="Size at which the log is full and refuses.")
     ] = Limits().audit_bytes,
@@ -76,6 +79,7 @@ def up(
         demo,
         environment=settings,
         upstream_settings=upstream,
+        mirror=mirror,
         limits=Limits(audit_bytes=audit_max_bytes, recording_bytes=recording_max_bytes),
     )
     obey_signals(gateway)

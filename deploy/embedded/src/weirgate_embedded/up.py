@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Any, TextIO
 
@@ -64,6 +65,8 @@ class Gateway:
     """More settings for the services (tests, benches): ``WEIRGATE_…`` names, given to those that know them."""
     upstream_settings: dict[str, str] = field(default_factory=dict[str, str])
     limits: Limits = field(default_factory=Limits)
+    mirror: bool = False
+    """Keep the mirror of AUDIT too; on the same disk it costs every event a second fsync and proves little."""
     out: TextIO = sys.stderr
     stop_asked: threading.Event = field(default_factory=threading.Event)
 
@@ -125,7 +128,7 @@ class Gateway:
         with ThreadPoolExecutor(max_workers=3) as pool:
             self.say("starting NATS, the read model" + (" and the demo upstream" if self.with_demo else ""))
             self.supervisor.add(broker.child(layout))
-            streams = pool.submit(broker.provision, layout, self.limits)
+            streams = pool.submit(partial(broker.provision, layout, self.limits, mirror=self.mirror))
             made = [pool.submit(server.initialise) for server in servers.values()]
             for each in made:
                 self._wait(each)

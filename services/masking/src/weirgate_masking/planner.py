@@ -32,6 +32,7 @@ from weirgate_masking.labels import Labels
 from weirgate_masking.rules import Rules
 from weirgate_sql.model import Catalog, Output, Touch, Unreadable
 from weirgate_sql.parse import Parsed, split
+from weirgate_sql.touch import after
 
 Lineage = Callable[[str, Catalog, SessionContext], Sequence[Sequence[Output] | None]]
 """``weirgate_sql.lineage.outputs``: one entry for each statement of the text. Raises Unreadable."""
@@ -166,20 +167,7 @@ class _Planning:
 
     def _remember(self, touch: Touch) -> None:
         """Carry over what this statement changes for those after it."""
-        prepared, cursors = dict(self.session.prepared), dict(self.session.cursors)
-        for one in touch.defines:
-            names = prepared if one.kind == "prepared" else cursors
-            if one.text is not None:
-                names[one.name] = one.text
-            elif one.name == "*":
-                names.clear()
-            else:
-                names.pop(one.name, None)
-        changed: dict[str, object] = {"prepared": prepared, "cursors": cursors} if touch.defines else {}
-        if touch.search_path is not None:
-            changed["search_path"] = touch.search_path
-        if changed:
-            self.session = self.session.model_copy(update=changed)
+        self.session = after(self.session, (touch,))
 
 
 def _quotes_values(touch: Touch) -> bool:
