@@ -130,14 +130,9 @@ async def test_approval_away_keeps_the_operation_waiting_and_loses_nothing(gatew
 
 
 def test_upstream_away_is_a_refusal_that_says_so(gateway: RunningGateway) -> None:
+    with frozen(gateway, "upstream"), pytest.raises(psycopg.OperationalError, match="upstream"):
+        psycopg.connect(clear_url(gateway), connect_timeout=60)
     gateway.kill("upstream")
-    said = ""
-    try:
-        with psycopg.connect(clear_url(gateway), connect_timeout=10):
-            pass
-    except psycopg.OperationalError as error:
-        said = str(error)
-    assert "upstream" in said
     eventually(lambda: works(gateway), 40)
 
 
@@ -231,7 +226,7 @@ def test_a_length_of_two_gibibytes_is_refused_at_once(gateway: RunningGateway) -
     before = ingress.memory_info().rss
     with raw.login(clear_url(gateway)) as peer:
         peer.sendall(b"Q\x7f\xff\xff\xff")
-        assert b"too_large" in _closed_within(peer, 10) or True
+        assert b"too_large" in _closed_within(peer, 10)
     with socket.create_connection(_address(gateway)) as peer:
         peer.sendall(b"\x7f\xff\xff\xff\x00\x03\x00\x00")
         _closed_within(peer, 10)
