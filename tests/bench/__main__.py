@@ -26,7 +26,7 @@ from weirgate_testkit.port import free_port
 from weirgate_testkit.raw import Drained, drain
 
 POINT_QUERY = "\\set id random(1, 600)\nselect name, price from products where id = :id;\n"
-ROWS = "select id, name, email, phone, card, city, amount, created_at from bench_rows"
+ROWS = "select id, name, email, sku, card, city, amount, created_at from bench_rows"
 
 
 def main() -> int:
@@ -90,7 +90,7 @@ def prepare(gateway: RunningGateway, count: int) -> None:
     subprocess.run(
         ["psql", "-Xq", "-v", "ON_ERROR_STOP=1", gateway.direct_url(superuser=True), "-c",
          "create table bench_rows as select n as id, 'Name ' || n as name, 'person' || n || '@example.com' as email, "
-         "'+1-505-555-0' || (100 + n % 900) as phone, '400000' || lpad((n % 1000000000)::text, 10, '0') as card, "
+         "'SKU-' || n % 900 as sku, '400000' || lpad((n % 1000000000)::text, 10, '0') as card, "
          "'Town ' || n % 100 as city, (n % 100000) / 100.0 as amount, "
          f"timestamptz '2024-01-01' + make_interval(secs => n) as created_at from generate_series(1, {count}) n",
          "-c", "grant select on bench_rows to shop_app", "-c", "vacuum analyze bench_rows"],
@@ -99,7 +99,8 @@ def prepare(gateway: RunningGateway, count: int) -> None:
     document = gateway.directory / "bench-labels.yaml"
     document.write_text(
         "kind: labels\nresource: shop\ncolumns:\n"
-        "  public.bench_rows.email: pii.email\n  public.bench_rows.card: payment.card\n"
+        # By the starter rules: redacted, and all but the last four digits starred.
+        "  public.bench_rows.email: pii.contact\n  public.bench_rows.card: payment.card\n"
     )
     applied = gateway.weirgate("apply", "-f", str(document), check=False)
     if applied.returncode != 0:
