@@ -23,10 +23,10 @@ from weirgate_chassis.ids import new_id
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import ConfigPublished, Event, decode
 from weirgate_contracts.subjects import AUDIT_STREAM
+from weirgate_embedded.certificate import make_certificates
 from weirgate_embedded.postgres import Postgres
 from weirgate_testkit.nats import NatsServer
 from weirgate_testkit.port import free_port
-from weirgate_testkit.postgres import make_certificates
 
 ISSUER = "https://issuer.test"
 T = TypeVar("T")

@@ -88,6 +88,8 @@ class _Rows:
             return self._masker.mask_rows(block)
         except PeerError as error:
             raise PlanMismatch(str(error)) from error
+        except DetectorsUnusable as error:
+            raise PlanMismatch(_UNUSABLE) from error
 
 
 class _Copied:
@@ -105,6 +107,8 @@ class _Copied:
             left = self._masker.finish()
         except PeerError as error:
             raise PlanMismatch(str(error)) from error
+        except DetectorsUnusable as error:
+            raise PlanMismatch(_UNUSABLE) from error
         return frame(b"d", left) if left else b""
 
 
@@ -119,6 +123,8 @@ class _Lines(_Copied):
             text = self._masker.feed(b"".join([block[at:end] for at, end in each_frame(block)]))
         except PeerError as error:
             raise PlanMismatch(str(error)) from error
+        except DetectorsUnusable as error:
+            raise PlanMismatch(_UNUSABLE) from error
         rows = text.split(b"\n")
         last = rows.pop()
         framed = [_HEAD(b"d", len(row) + 5) + row + b"\n" for row in rows]
@@ -139,6 +145,8 @@ class _Frames(_Copied):
                 piece = self._masker.feed(block[at:end])
             except PeerError as error:
                 raise PlanMismatch(str(error)) from error
+            except DetectorsUnusable as error:
+                raise PlanMismatch(_UNUSABLE) from error
             if piece:
                 parts.append(frame(b"d", piece))
         return b"".join(parts)
