@@ -106,7 +106,7 @@ def prepare(gateway: RunningGateway, count: int) -> None:
     if applied.returncode != 0:
         raise SystemExit(applied.stderr)
     deadline = time.monotonic() + 60
-    while "bench_rows" not in _probe(gateway):
+    while not _probe(gateway).startswith("bench_rows"):
         if time.monotonic() > deadline:
             raise SystemExit("the gateway does not see the new table: " + _probe(gateway))
         time.sleep(1)
