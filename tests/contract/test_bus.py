@@ -314,16 +314,31 @@ async def take(batches: AsyncIterator[Batch], count: int, *, accept: bool = True
     return taken
 
 
-async def test_following_goes_on_where_it_was_accepted(world: World, session: str) -> None:
+LINGERS = pytest.mark.parametrize("linger_s", [0.0, 0.05])
+
+
+async def test_what_one_publishes_itself_is_not_heard_until_it_is_stored(world: World, session: str) -> None:
+    policy, other = await world.user("policy"), await world.user("policy")
+    subject = f"audit.operation.allowed.own.{session}"
+    heard: dict[str, list[bytes]] = {"own": [], "other": [], "stored": []}
+    await policy.subscribe("audit.operation.allowed.own.*", lambda it: heard["own"].append(it.body))
+    await policy.subscribe("stored.audit.operation.allowed.own.*", lambda it: heard["stored"].append(it.body))
+    await other.subscribe("audit.operation.allowed.own.*", lambda it: heard["other"].append(it.body))
+    await policy.publish(subject, b"mine", id=new_id())
+    await other.publish(subject, b"theirs", id=new_id())
+    await until(lambda: len(heard["stored"]) == 2)
+    assert heard == {"own": [b"theirs"], "other": [b"mine"], "stored": [b"mine", b"theirs"]}
+
+
+@LINGERS
+async def test_following_goes_on_where_it_was_accepted(world: World, session: str, linger_s: float) -> None:
     ingress = await world.user("ingress")
     subject = f"audit.operation.refused.follow.{session}"
     stored = await asyncio.gather(*(ingress.publish(subject, b"%d" % n, id=new_id()) for n in range(30)))
 
     async def follower() -> AsyncIterator[Batch]:
         bus = await world.user("approval")
-        return bus.follow(
-            "AUDIT", durable="approval", subjects=("audit.operation.refused.follow.*",), batch=10
-        )
+        return bus.follow("AUDIT", durable="approval", subjects=(subject,), batch=10, linger_s=linger_s)
 
     first = await follower()
     taken = await take(first, 10)
@@ -333,16 +348,29 @@ async def test_following_goes_on_where_it_was_accepted(world: World, session: st
     await ingress.publish(subject, b"more", id=new_id())
 
 
-async def test_a_batch_that_was_not_accepted_comes_again(world: World, session: str) -> None:
+@LINGERS
+async def test_a_batch_that_was_not_accepted_comes_again(world: World, session: str, linger_s: float) -> None:
     ingress, recorder = await world.user("ingress"), await world.user("recorder")
     subject = f"audit.operation.failed.again.{session}"
-    batches = recorder.follow("AUDIT", durable="recorder", subjects=("audit.operation.failed.again.*",))
+    batches = recorder.follow("AUDIT", durable="recorder", subjects=(subject,), linger_s=linger_s)
     await ingress.publish(subject, b"1", id=new_id())
     first = await take(batches, 1, accept=False)
     second = await take(batches, 1)
     assert first[0].sequence == second[0].sequence
     await ingress.publish(subject, b"2", id=new_id())
     assert [each.body for each in await take(batches, 1)] == [b"2"]
+
+
+async def test_who_may_lag_is_given_together_what_came_together(world: World, session: str) -> None:
+    ingress, recorder = await world.user("ingress"), await world.user("recorder")
+    subject = f"audit.operation.failed.together.{session}"
+    batches = recorder.follow("AUDIT", durable="recorder", subjects=(subject,), linger_s=0.5)
+    coming = asyncio.ensure_future(anext(batches))
+    await asyncio.sleep(0.2)
+    for n in range(5):
+        await ingress.publish(subject, b"%d" % n, id=new_id())
+    batch = await asyncio.wait_for(coming, 5)
+    assert [each.body for each in batch.deliveries] == [b"%d" % n for n in range(5)]
 
 
 async def test_a_message_that_is_too_large_is_refused(world: World, subject: str) -> None:
@@ -437,12 +465,13 @@ async def test_subscriptions_survive_and_whoever_must_read_again_is_told(world: 
     assert told == [True]
 
 
-async def test_following_survives_that_the_server_was_away(world: World, session: str) -> None:
+@LINGERS
+async def test_following_survives_that_the_server_was_away(
+    world: World, session: str, linger_s: float
+) -> None:
     ingress, recorder = await world.user("ingress"), await world.user("recorder")
     subject = f"audit.operation.abandoned.away.{session}"
-    batches = recorder.follow(
-        "AUDIT", durable="chain", subjects=("audit.operation.abandoned.away.*",), batch=4
-    )
+    batches = recorder.follow("AUDIT", durable="chain", subjects=(subject,), batch=4, linger_s=linger_s)
     for n in range(10):
         await ingress.publish(subject, b"%d" % n, id=new_id())
     taken = await take(batches, 4)

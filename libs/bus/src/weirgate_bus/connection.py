@@ -488,7 +488,7 @@ class Connection:
             socket.transport = made
         hello = {
             "verbose": False, "pedantic": False, "lang": "python", "version": "weirgate", "protocol": 1,
-            "headers": True, "no_responders": True, "echo": True, "name": self._name,
+            "headers": True, "no_responders": True, "echo": False, "name": self._name,
             "nkey": self._signer.public,
             "sig": self._signer.sign(str(info.get("nonce", ""))),
         }  # fmt: skip

@@ -1,7 +1,8 @@
 """Reading streams: durable following, one-off reading, single messages.
 
-Following is a pull consumer with ``ack_policy: all`` under a fixed name. Deliveries are kept in stream order
-by starting anew (CONSUMER.RESET, back to the last accepted message) whenever something was interrupted: after
+Following is a pull consumer with ``ack_policy: all`` under a fixed name. Who may lag is not sent each message
+as it is stored, which would wake the server and the follower for every single one: it waits for one message,
+then for as long as it may lag, then fetches all there are. Deliveries are kept in stream order by starting anew (CONSUMER.RESET, back to the last accepted message) whenever something was interrupted: after
 a restart of the service, a reconnect, a batch that was not accepted in time, or a gap in the consumer's own
 numbering.
 
@@ -243,16 +244,25 @@ class Follower:
     """One durable consumer, followed for ever."""
 
     def __init__(
-        self, connection: Connection, stream: str, durable: str, subjects: Sequence[str], batch: int
+        self,
+        connection: Connection,
+        stream: str,
+        durable: str,
+        subjects: Sequence[str],
+        *,
+        batch: int,
+        linger_s: float,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._durable = durable
         self._subjects = list(subjects)
         self._batch = batch
+        self._linger_s = linger_s
         self._queue: deque[tuple[_Place, Delivery, str]] = deque()
         self._arrived = asyncio.Event()
         self._interrupted = False
+        self._full = False
         self._outstanding = 0
         self._expected: int | None = None
         self._heard_at = 0.0
@@ -280,7 +290,7 @@ class Follower:
     async def _run(self) -> AsyncIterator[Batch]:
         target = self._connection.unique()
         self._queue.clear()
-        self._interrupted = False
+        self._interrupted = self._full = False
         self._outstanding = 0
         self._expected = None
         await self._begin()
@@ -289,10 +299,14 @@ class Follower:
             while True:
                 if self._interrupted:
                     raise _Interrupted
-                if self._outstanding <= self._batch // 2:
-                    self._pull(target)
+                if self._linger_s:
+                    await self._gather(target)
+                else:
+                    if self._outstanding <= self._batch // 2:
+                        self._pull(target, self._batch)
+                    if not self._queue:
+                        await self._arrival()
                 if not self._queue:
-                    await self._arrival()
                     continue
                 taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
                 batch = _Followed(self._connection, [each[1] for each in taken], taken[-1][2])
@@ -318,10 +332,29 @@ class Follower:
         await call(self._connection, f"{api}.CREATE.{name}", {"stream_name": self._stream, "config": config})
         await call(self._connection, f"{api}.RESET.{name}")
 
-    def _pull(self, target: str) -> None:
-        ask = {"batch": self._batch, "expires": _PULL_S * _SECOND, "idle_heartbeat": _HEARTBEAT_S * _SECOND}
+    async def _gather(self, target: str) -> None:
+        """Wait for a message, linger, and fetch what else there is; after a full batch there is no lingering."""
+        if not self._full:
+            self._pull(target, 1)
+            await self._fetched()
+            await asyncio.sleep(self._linger_s)
+        if left := self._batch - len(self._queue):
+            self._pull(target, left, wait=False)
+            await self._fetched()
+        self._full = len(self._queue) >= self._batch
+
+    async def _fetched(self) -> None:
+        while self._outstanding and not self._interrupted:
+            await self._arrival()
+
+    def _pull(self, target: str, count: int, *, wait: bool = True) -> None:
+        ask: dict[str, Any] = {"batch": count}
+        if wait:
+            ask |= {"expires": _PULL_S * _SECOND, "idle_heartbeat": _HEARTBEAT_S * _SECOND}
+        else:
+            ask["no_wait"] = True
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
-        self._outstanding += self._batch
+        self._outstanding += count
         self._heard_at = asyncio.get_running_loop().time()
         self._connection.send(wire.plain(subject, target, json.dumps(ask).encode()))
 
@@ -333,6 +366,8 @@ class Follower:
         if status == 408:  # the pull has expired; what it did not bring is no longer outstanding
             left = wire.header(head, b"Nats-Pending-Messages")
             self._outstanding -= int(left) if left.isdigit() else self._outstanding
+        elif status == 404:  # there is no more of what was asked for without waiting
+            self._outstanding = 0
         elif status:
             self._interrupted = True
         else:

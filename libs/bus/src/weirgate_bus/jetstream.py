@@ -134,10 +134,12 @@ class JetStreamBus:
         return _Hearing(self._connection, route)
 
     def follow(
-        self, stream: str, *, durable: str, subjects: Sequence[str], batch: int = 256
+        self, stream: str, *, durable: str, subjects: Sequence[str], batch: int = 256, linger_s: float = 0.0
     ) -> AsyncIterator[Batch]:
         """See the port."""
-        return consume.Follower(self._connection, stream, durable, subjects, batch).batches()
+        return consume.Follower(
+            self._connection, stream, durable, subjects, batch=batch, linger_s=linger_s
+        ).batches()
 
     def read(
         self, stream: str, *, subjects: Sequence[str], start: int = 1, last_per_subject: bool = False

@@ -45,6 +45,7 @@ class _Waiting:
     id: str
     expect: Expect | None
     future: asyncio.Future[Stored]
+    origin: "MemoryBus"
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +92,7 @@ class MemoryLog:
         self.away = False
         self._stalled = False
         self._waiting: deque[_Waiting] = deque()
-        self._outbox: deque[Delivery] = deque()
+        self._outbox: deque[tuple[Delivery, MemoryBus]] = deque()
         self._scheduled = False
         self._turn: dict[tuple[str, str], int] = {}
         self._grown: set[asyncio.Event] = set()
@@ -135,9 +136,9 @@ class MemoryLog:
         self._waiting.append(waiting)
         self._schedule()
 
-    def tell(self, subject: str, body: bytes) -> None:
+    def tell(self, subject: str, body: bytes, origin: "MemoryBus") -> None:
         """Queue one core message."""
-        self._outbox.append(Delivery(subject=subject, body=body))
+        self._outbox.append((Delivery(subject=subject, body=body), origin))
         self._schedule()
 
     def stream_of(self, subject: str) -> _Stream | None:
@@ -163,12 +164,12 @@ class MemoryLog:
         if self.away:
             return
         while self._outbox:
-            self._deliver(self._outbox.popleft())
+            self._deliver(*self._outbox.popleft())
         while self._waiting and not self._stalled:
             waiting = self._waiting.popleft()
             if waiting.future.done():
                 continue
-            self._deliver(Delivery(subject=waiting.subject, body=waiting.body))
+            self._deliver(Delivery(subject=waiting.subject, body=waiting.body), waiting.origin)
             try:
                 stored = self._store(waiting)
             except BusError as error:
@@ -206,16 +207,17 @@ class MemoryLog:
         stream.size_bytes += size
         if stream.republish is not None:
             self._deliver(
-                Delivery(subject=stream.republish + waiting.subject, body=waiting.body, sequence=sequence)
+                Delivery(subject=stream.republish + waiting.subject, body=waiting.body, sequence=sequence),
+                None,
             )
         for event in self._grown:
             event.set()
         return Stored(stream=stream.name, sequence=sequence)
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, delivery: Delivery, origin: "MemoryBus | None") -> None:
         groups: dict[str, list[_Hearing]] = {}
         for each in list(self.hearing):
-            if not matches(each.pattern, delivery.subject):
+            if each.bus is origin or not matches(each.pattern, delivery.subject):
                 continue
             if each.queue is None:
                 each.bus.hand(each.handle, delivery)
@@ -293,14 +295,14 @@ class MemoryBus:
         else:
             timer = loop.call_later(deadline_s, _expire, future)
             future.add_done_callback(lambda _: timer.cancel())
-            self.log.submit(_Waiting(subject, bytes(body), id, expect, future))
+            self.log.submit(_Waiting(subject, bytes(body), id, expect, future, self))
         return future
 
     def tell(self, subject: str, body: bytes) -> None:
         if self._writes is not None and not any(matches(pattern, subject) for pattern in self._writes):
             raise BusDenied(f"this user may not publish on {subject}")
         if self.connected:
-            self.log.tell(subject, bytes(body))
+            self.log.tell(subject, bytes(body), self)
 
     async def subscribe(
         self, subject: str, handle: Callable[[Delivery], None], *, queue: str | None = None
@@ -310,7 +312,7 @@ class MemoryBus:
         return hearing
 
     async def follow(
-        self, stream: str, *, durable: str, subjects: Sequence[str], batch: int = 256
+        self, stream: str, *, durable: str, subjects: Sequence[str], batch: int = 256, linger_s: float = 0.0
     ) -> AsyncIterator[Batch]:
         key = (stream, durable)
         while True:
@@ -327,6 +329,7 @@ class MemoryBus:
                 await asyncio.sleep(0)
             else:
                 await self.log.grown()
+                await asyncio.sleep(linger_s)
 
     async def read(
         self, stream: str, *, subjects: Sequence[str], start: int = 1, last_per_subject: bool = False

@@ -131,17 +131,25 @@ class Bus(Protocol):
     async def subscribe(
         self, subject: str, handle: Callable[[Delivery], None], *, queue: str | None = None
     ) -> Subscription:
-        """Hear core messages. ``handle`` is called in order, must not block; what it raises stops the
+        """Hear core messages of others; what this bus itself publishes comes back only once it is stored, where
+        that is subscribed to. ``handle`` is called in order, must not block; what it raises stops the
         service."""
         ...
 
     def follow(
-        self, stream: str, *, durable: str, subjects: Sequence[str], batch: int = 256
+        self, stream: str, *, durable: str, subjects: Sequence[str], batch: int = 256, linger_s: float = 0.0
     ) -> AsyncIterator[Batch]:
         """Follow a stream by a durable consumer from its beginning, without losing a message across restarts.
 
         The iterator waits for messages for ever and survives reconnects. A batch not accepted is delivered
         again. After a crash of the bus the last accepted ones may be, too: go by their sequence.
+
+        Args:
+            stream: which.
+            durable: name of the consumer; one follows under it at a time.
+            subjects: patterns of what is wanted.
+            batch: messages of a batch, at most.
+            linger_s: how long a message may wait for others, so that a batch is worth its while.
         """
         ...
 

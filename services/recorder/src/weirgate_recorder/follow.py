@@ -79,8 +79,8 @@ class Route:
     batch: int = 1000
     """Messages stored in one transaction, at most."""
     linger_s: float = 0.1
-    """Pause after a batch that was not full, so that the next one is worth a transaction. It is how far the
-    read model lags behind the log; nothing that must be durable waits for it."""
+    """How long a message may wait for others, so that a batch is worth a transaction. It is how far the read
+    model lags behind the log; nothing that must be durable waits for it."""
 
 
 class Follower:
@@ -144,7 +144,11 @@ class Follower:
     async def _follow(self) -> None:
         route = self._route
         batches = self._bus.follow(
-            route.stream, durable=route.durable, subjects=route.subjects, batch=route.batch
+            route.stream,
+            durable=route.durable,
+            subjects=route.subjects,
+            batch=route.batch,
+            linger_s=route.linger_s,
         )
         coming = asyncio.ensure_future(anext(batches))
         try:
@@ -161,7 +165,6 @@ class Follower:
                     await batch.accept()
                 if len(batch.deliveries) < route.batch:
                     self._reached_end()
-                    await asyncio.sleep(route.linger_s)
                 coming = asyncio.ensure_future(anext(batches))
         finally:
             coming.cancel()
