@@ -2,9 +2,11 @@
 
 Following is a pull consumer with ``ack_policy: all`` under a fixed name. Who may lag is not sent each message
 as it is stored, which would wake the server and the follower for every single one: it waits for one message,
-then for as long as it may lag, then fetches all there are. Deliveries are kept in stream order by starting anew (CONSUMER.RESET, back to the last accepted message) whenever something was interrupted: after
-a restart of the service, a reconnect, a batch that was not accepted in time, or a gap in the consumer's own
-numbering.
+then for as long as it may lag, then fetches all there are.
+
+Deliveries are kept in stream order by starting anew (CONSUMER.RESET, back to the last accepted message)
+whenever something was interrupted: after a restart of the service, a reconnect, a batch that was not accepted
+in time, or a gap in the consumer's own numbering.
 
 The server writes down what was accepted a moment after it has said so: killed in between, it delivers some
 accepted messages again. A follower that lives on skips those; one that starts anew is given them again, so

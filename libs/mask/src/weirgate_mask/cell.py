@@ -28,6 +28,24 @@ class Constant:
         return self.masked
 
 
+class Stars:
+    """Stars text in place of all but some characters, without decoding it where a byte is a character."""
+
+    __slots__ = ("keep_first", "keep_last")
+
+    def __init__(self, keep_first: int, keep_last: int) -> None:
+        self.keep_first = keep_first
+        self.keep_last = keep_last
+
+    def __call__(self, cell: bytes) -> bytes:
+        if not cell.isascii():
+            return values.write_text(starred(values.read_text(cell), self.keep_first, self.keep_last))
+        hidden = len(cell) - self.keep_first - self.keep_last
+        if hidden <= 0:
+            return b"*" * len(cell)
+        return cell[: self.keep_first] + b"*" * hidden + cell[len(cell) - self.keep_last :]
+
+
 _NULL = Constant(None)
 
 
@@ -143,27 +161,12 @@ def _text(to: Substitute, *, padded: bool) -> CellMasker:
     if to.transform.kind == "redact":
         return Constant(values.write_text(to.token))
     if to.transform.kind == "partial":
-        return _starred(to.transform.keep_first, to.transform.keep_last, padded=padded)
+        stars = Stars(to.transform.keep_first, to.transform.keep_last)
+        return (lambda cell: stars(cell.rstrip(b" "))) if padded else stars
     # character(n) comes padded with spaces that are no part of the value: without them it joins with text.
     if padded:
         return lambda cell: _written(to.text(values.read_text(cell).rstrip(" ")))
     return lambda cell: _written(to.text(values.read_text(cell)))
-
-
-def _starred(first: int, last: int, *, padded: bool) -> CellMasker:
-    """Star plain text without decoding it where a byte is a character."""
-
-    def star(cell: bytes) -> bytes:
-        if padded:
-            cell = cell.rstrip(b" ")
-        if not cell.isascii():
-            return values.write_text(starred(values.read_text(cell), first, last))
-        hidden = len(cell) - first - last
-        if hidden <= 0:
-            return b"*" * len(cell)
-        return cell[:first] + b"*" * hidden + cell[len(cell) - last :]
-
-    return star
 
 
 def _json(to: Substitute, binary: bool, *, versioned: bool) -> CellMasker:

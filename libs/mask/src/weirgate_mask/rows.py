@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from weirgate_mask.cell import CellMasker, Constant
+from weirgate_mask.cell import CellMasker, Constant, Stars
 from weirgate_mask.detectors import Detectors
 from weirgate_mask.kind import Kind
 from weirgate_wire.error import PeerError
@@ -24,7 +24,10 @@ _MEMO_ENTRY_BYTES = 256
 _CARD_FROM = 10**12
 """The smallest number with 13 digits, the fewest a card number has."""
 
+_STAR = ord("*")
+
 Index = NDArray[np.int64]
+Octets = NDArray[np.uint8]
 
 
 class Memo(dict[bytes, bytes]):
@@ -107,6 +110,10 @@ class _Grid:
     def cell_ends(self, column: int) -> Index:
         return self.heads[column] + 4 + np.maximum(self.sizes[column], 0)
 
+    def within(self, column: int) -> Index:
+        """Every index of a byte of this column's cells."""
+        return _runs(self.heads[column] + 4, self.sizes[column])
+
 
 class RowMasker:
     """Masks the rows of one answer."""
@@ -146,23 +153,30 @@ class RowMasker:
             return block
         grid = _Grid(block, self._columns)
         rows = len(grid.starts)
+        copy = np.frombuffer(bytearray(block), dtype=np.uint8)
         heads: list[Index] = []
         ends: list[Index] = []
         owners: list[Index] = []
         made: list[bytes] = []
         every = np.arange(rows, dtype=np.int64)
         for column, memo in self._whole:
+            sizes = grid.sizes[column]
+            self.cells_masked += int((sizes >= 0).sum())
+            within = grid.within(column)
+            if isinstance(memo, Stars):
+                if not (copy[within] & 0x80).any():
+                    # One byte, one character: it keeps its length, so it can be done where it stands.
+                    _star(copy, grid.heads[column] + 4, sizes, memo)
+                    continue
+                memo = Memo(memo)
             first, last = grid.heads[column], grid.cell_ends(column)
-            made += (
-                _alike(grid.sizes[column], memo)
-                if isinstance(memo, bytes)
-                else _looked_up(block, first, last, memo)
-            )
+            made += _alike(sizes, memo) if isinstance(memo, bytes) else _looked_up(block, first, last, memo)
+            # It is cut out later. Until then nothing is to be found in it: finds are what a scan costs most.
+            copy[within] = 0
             heads.append(first)
             ends.append(last)
             owners.append(every)
-            self.cells_masked += int((grid.sizes[column] >= 0).sum())
-        for column, hit in self._hits(grid):
+        for column, hit in self._hits(grid, copy):
             first, last = grid.heads[column][hit], grid.cell_ends(column)[hit]
             cells = _looked_up(block, first, last, self._found[column])
             changed = [
@@ -179,11 +193,16 @@ class RowMasker:
             owners.append(hit[chosen])
             self.cells_masked += len(changed)
         if not made:
-            return block
-        return _rebuilt(grid, np.concatenate(heads), np.concatenate(ends), np.concatenate(owners), made)
+            return copy.tobytes()
+        return _rebuilt(grid, copy, np.concatenate(heads), np.concatenate(ends), np.concatenate(owners), made)
 
-    def _hits(self, grid: _Grid) -> list[tuple[int, Index]]:
-        """Return, per column, the rows whose cell is to be looked at."""
+    def _hits(self, grid: _Grid, copy: Octets) -> list[tuple[int, Index]]:
+        """Return, per column, the rows whose cell is to be looked at.
+
+        Args:
+            grid: The block.
+            copy: The block, with nothing left to find in the columns that are masked as a whole.
+        """
         hits: list[tuple[int, Index]] = []
         for column, sift in self._sifted.items():
             rows = _sifted(grid, column, sift)
@@ -191,7 +210,7 @@ class RowMasker:
                 hits.append((column, rows))
         if not self._scanned or self._detectors is None:
             return hits
-        found = self._detectors.scan(grid.block)
+        found = self._detectors.scan(copy.tobytes())
         if found is None:
             return hits + [(column, np.flatnonzero(grid.sizes[column] > 0)) for column in self._scanned]
         if not found:
@@ -199,21 +218,34 @@ class RowMasker:
         at = np.unique(np.array(found, dtype=np.int64)) - 1
         row_of = np.searchsorted(grid.starts, at, side="right") - 1
         for column in self._scanned:
-            # A hit that ends outside every cell, or in a cell that is masked anyway, is none.
+            # A hit that ends outside every cell is none.
             inside = (at >= grid.heads[column][row_of] + 4) & (at < grid.cell_ends(column)[row_of])
             if inside.any():
                 hits.append((column, np.unique(row_of[inside])))
         return hits
 
 
-def _remembered(mask: CellMasker) -> Memo | bytes:
+def _remembered(mask: CellMasker) -> Memo | Stars | bytes:
     if isinstance(mask, Constant):
         return _framed(mask.masked)
-    return Memo(mask)
+    return mask if isinstance(mask, Stars) else Memo(mask)
 
 
 def _framed(masked: bytes | None) -> bytes:
     return _NULL if masked is None else _SIZE.pack(len(masked)) + masked
+
+
+def _runs(starts: Index, lengths: Index) -> Index:
+    """Return every index of runs of bytes, one run after the other; lengths of 0 and less are none."""
+    lengths = np.maximum(lengths, 0)
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+
+
+def _star(copy: Octets, starts: Index, sizes: Index, stars: Stars) -> None:
+    hidden = sizes - stars.keep_first - stars.keep_last
+    kept = hidden > 0
+    copy[_runs(starts + np.where(kept, stars.keep_first, 0), np.where(kept, hidden, sizes))] = _STAR
 
 
 def _alike(sizes: Index, made: bytes) -> list[bytes]:
@@ -254,8 +286,8 @@ def _sifted(grid: _Grid, column: int, sift: str) -> Index:
     return rows[(weight >= 3) & (weight < 0x8000)]
 
 
-def _rebuilt(grid: _Grid, heads: Index, ends: Index, owners: Index, made: list[bytes]) -> bytes:
-    """Return the block with cells replaced and the lengths of their rows put right."""
+def _rebuilt(grid: _Grid, copy: Octets, heads: Index, ends: Index, owners: Index, made: list[bytes]) -> bytes:
+    """Return the copy of the block with cells replaced and the lengths of their rows put right."""
     order = np.argsort(heads, kind="stable")
     heads, ends = heads[order], ends[order]
     ordered = [made[at] for at in order.tolist()]
@@ -264,7 +296,6 @@ def _rebuilt(grid: _Grid, heads: Index, ends: Index, owners: Index, made: list[b
     sizes = grid.ends - grid.starts - 1 + by_row
     if (sizes > 0x7FFFFFFF).any():
         raise PeerError("a masked row is longer than a frame can be")
-    copy = np.frombuffer(bytearray(grid.block), dtype=np.uint8)
     places = (grid.starts + 1)[:, None] + np.arange(4)
     copy[places] = sizes.astype(">u4").view(np.uint8).reshape(-1, 4)
     source = copy.tobytes()
