@@ -194,6 +194,34 @@ def test_card_numbers_in_number_columns_become_null() -> None:
     assert made.cells_masked == 3
 
 
+def test_only_the_whole_part_of_a_written_number_can_be_a_card() -> None:
+    made = surely(masker(CLEAR, columns=[Column(type_oid=1700)], detect=("payment.card",)))
+    cards = [b"4111111111111111", b"-4111111111111111", b"4111111111111111.25", b"4222222222222"]
+    others = [b"0.4111111111111111", b"12.4111111111111111", b"411111111111", b"4111111111111112", None]
+    out = rows_of(made.mask_rows(block(*([cell] for cell in cards + others))))
+    assert out == [[None]] * len(cards) + [[cell] for cell in others]
+
+
+def test_stars_keep_what_is_kept_in_every_row_whatever_its_size_and_script() -> None:
+    output = OutputPlan(
+        name="c", labels=("payment.card",), transform=Transform(kind="partial", keep_first=1, keep_last=2)
+    )
+    ascii_rows = [[b"4111-1111"], [b"abc"], [b""], [None], [b"abcd"]]
+    starred = [[b"4******11"], [b"***"], [b""], [None], [b"a*cd"]]
+    made = surely(masker(output, detect=DETECTOR_LABELS))
+    assert rows_of(made.mask_rows(block(*ascii_rows))) == starred
+    assert made.cells_masked == 4
+    mixed = [*ascii_rows, ["ärgerlich".encode()]]
+    assert rows_of(made.mask_rows(block(*mixed))) == [*starred, ["ä******ch".encode()]]
+
+
+def test_a_find_beside_a_masked_column_is_found() -> None:
+    hidden = OutputPlan(name="c", labels=("payment.card",), transform=Transform(kind="partial", keep_last=4))
+    made = surely(masker(hidden, CLEAR, detect=DETECTOR_LABELS))
+    out = rows_of(made.mask_rows(block([b"4111111111111111", b"to a@b.cd"], [b"a@b.cd", b"plain"])))
+    assert out == [[b"************1111", b"to " + EMAIL], [b"**b.cd", b"plain"]]
+
+
 def test_a_card_number_in_a_binary_numeric_is_found() -> None:
     # 4111 1111 1111 1111 in base 10,000: four digits, weight 3.
     cell = struct.pack(">HhHH4H", 4, 3, 0, 0, 4111, 1111, 1111, 1111)

@@ -21,10 +21,11 @@ _DATA_ROW = 0x44
 _MEMO_ENTRIES = 8192
 _MEMO_ENTRY_BYTES = 256
 """A memo holds at most 4 MiB: short values repeat, long ones seldom do."""
-_CARD_FROM = 10**12
-"""The smallest number with 13 digits, the fewest a card number has."""
+_CARD_DIGITS = 13
+"""The fewest a card number has."""
+_CARD_FROM = 10 ** (_CARD_DIGITS - 1)
 
-_STAR = ord("*")
+_STAR, _POINT = ord("*"), ord(".")
 
 Index = NDArray[np.int64]
 Octets = NDArray[np.uint8]
@@ -62,7 +63,7 @@ class Memo(dict[bytes, bytes]):
 class _Grid:
     """Where every cell of a block stands."""
 
-    __slots__ = ("block", "ends", "heads", "sizes", "starts", "words")
+    __slots__ = ("block", "ends", "heads", "octets", "sizes", "starts", "words")
 
     def __init__(self, block: bytes, columns: int) -> None:
         starts: list[int] = []
@@ -84,11 +85,11 @@ class _Grid:
         self.block = block
         self.starts: Index = np.array(starts, dtype=np.int64)
         self.ends: Index = np.append(self.starts[1:], total)
-        octets = np.frombuffer(block, dtype=np.uint8)
+        self.octets: Octets = np.frombuffer(block, dtype=np.uint8)
         # Every four bytes of the block as a big-endian number, whatever they are aligned to.
         self.words = np.ndarray((total - 3,), dtype=">i4", buffer=block, strides=(1,))
         counts = self.words.take(self.starts + 3) & 0xFFFF
-        if (octets[self.starts] != _DATA_ROW).any() or (counts != columns).any():
+        if (self.octets[self.starts] != _DATA_ROW).any() or (counts != columns).any():
             raise PeerError(f"not a row of {columns} cells")
         self.heads: list[Index] = []
         self.sizes: list[Index] = []
@@ -137,7 +138,7 @@ class RowMasker:
         self._sifted: dict[int, str] = {}
         for column in self._found:
             kind, binary = kinds[column]
-            sift = hidden_from_scan(kind, binary)
+            sift = "written" if _plain_number(kind, binary) else hidden_from_scan(kind, binary)
             if sift is None:
                 self._scanned.append(column)
             else:
@@ -271,8 +272,18 @@ def hidden_from_scan(kind: Kind, binary: bool) -> str | None:
     return "all" if binary and scalar.family in ("integer", "numeric") else None
 
 
+def _plain_number(kind: Kind, binary: bool) -> bool:
+    """Say whether cells are a number's decimal digits: easier told from a card than by a scan, which hits on
+    the digits behind a point, too."""
+    return not binary and kind.family in ("integer", "numeric")
+
+
 def _sifted(grid: _Grid, column: int, sift: str) -> Index:
     sizes = grid.sizes[column]
+    if sift == "written":
+        rows = np.flatnonzero(sizes >= _CARD_DIGITS)
+        first = (grid.heads[column][rows] + 4)[:, None] + np.arange(_CARD_DIGITS)
+        return rows[(grid.octets[first] != _POINT).all(axis=1)]
     if sift == "all":
         return np.flatnonzero(sizes > 0)
     rows = np.flatnonzero(sizes == 8) if sift == "integer" else np.flatnonzero(sizes >= 8)
