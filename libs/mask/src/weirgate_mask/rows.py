@@ -86,9 +86,10 @@ class _Grid:
         self.starts: Index = np.array(starts, dtype=np.int64)
         self.ends: Index = np.append(self.starts[1:], total)
         self.octets: Octets = np.frombuffer(block, dtype=np.uint8)
-        # Every four bytes of the block as a big-endian number, whatever they are aligned to.
+        # Every four bytes of the block as a big-endian number, whatever they are aligned to. Indexed, never
+        # ``take``n: that copies the view, four times the block, for each call.
         self.words = np.ndarray((total - 3,), dtype=">i4", buffer=block, strides=(1,))
-        counts = self.words.take(self.starts + 3) & 0xFFFF
+        counts = self.words[self.starts + 3] & 0xFFFF
         if (self.octets[self.starts] != _DATA_ROW).any() or (counts != columns).any():
             raise PeerError(f"not a row of {columns} cells")
         self.heads: list[Index] = []
@@ -98,7 +99,7 @@ class _Grid:
         for _ in range(columns):
             # Clipped, so that a wrong length reads nothing outside; what comes after it then ends wrong, and
             # is seen.
-            sizes = self.words.take(at_cells, mode="clip").astype(np.int64)
+            sizes = self.words[np.minimum(at_cells, total - 4)].astype(np.int64)
             self.heads.append(at_cells)
             self.sizes.append(sizes)
             lowest = min(lowest, int(sizes.min()))
@@ -288,9 +289,9 @@ def _sifted(grid: _Grid, column: int, sift: str) -> Index:
         return np.flatnonzero(sizes > 0)
     rows = np.flatnonzero(sizes == 8) if sift == "integer" else np.flatnonzero(sizes >= 8)
     at = grid.heads[column][rows] + 4
-    words = grid.words.take(at).astype(np.int64)
+    words = grid.words[at].astype(np.int64)
     if sift == "integer":
-        values = (words << 32) | (grid.words.take(at + 4).astype(np.int64) & 0xFFFFFFFF)
+        values = (words << 32) | (grid.words[at + 4].astype(np.int64) & 0xFFFFFFFF)
         return rows[(values >= _CARD_FROM) | (values <= -_CARD_FROM)]
     # The low half of the first word is the weight: the power of 10,000 of the first digit.
     weight = words & 0xFFFF
