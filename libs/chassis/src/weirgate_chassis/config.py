@@ -119,6 +119,11 @@ class ConfigFeed:
         return self._labels
 
     @property
+    def fields(self) -> Mapping[str, Mapping[str, str]]:
+        """Per resource of HTTP: route and pattern to label."""
+        return self._fields
+
+    @property
     def masking(self) -> tuple[MaskingRule, ...]:
         """Masking rules in order; of several documents, by name. The first that matches a label counts."""
         return self._masking
@@ -233,7 +238,9 @@ class ConfigFeed:
         self._catalogs = MappingProxyType(
             {each.resource: each for each in documents if isinstance(each, CatalogObserved)}
         )
-        self._labels = _merged(each for each in documents if isinstance(each, LabelsDocument))
+        labels = [each for each in documents if isinstance(each, LabelsDocument)]
+        self._labels = _merged((each.resource, each.columns) for each in labels)
+        self._fields = _merged((each.resource, each.fields) for each in labels)
         self._masking = tuple(
             rule for each in documents if isinstance(each, MaskingDocument) for rule in each.rules
         )
@@ -254,9 +261,10 @@ def _by_name(documents: Iterable[N]) -> Mapping[str, N]:
     return MappingProxyType({each.name: each for each in documents})
 
 
-def _merged(documents: Iterable[LabelsDocument]) -> Mapping[str, Mapping[str, str]]:
+def _merged(labels: Iterable[tuple[str, Mapping[str, str]]]) -> Mapping[str, Mapping[str, str]]:
     """Join the labels of one resource. Sorted by subject, a later document wins."""
     found: dict[str, dict[str, str]] = {}
-    for each in documents:
-        found.setdefault(each.resource, {}).update(each.columns)
+    for resource, labelled in labels:
+        if labelled:
+            found.setdefault(resource, {}).update(labelled)
     return MappingProxyType({resource: MappingProxyType(columns) for resource, columns in found.items()})

@@ -1,9 +1,10 @@
 """The documents `weirgate apply` publishes, as they stand in ``ConfigPublished.body``."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from weirgate_contracts.masking import MaskingRule
 from weirgate_contracts.value import LabelName, ResourceName, Value
@@ -21,19 +22,39 @@ def _credential_reference(value: str | None) -> str | None:
     return value
 
 
+_FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_INJECT = re.compile(rf"bearer|basic|header:{_FIELD_NAME}|query:[A-Za-z0-9._~-]+")
+_ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
+_PATTERN = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
+
+
 class ResourceDocument(Value):
     """One registered upstream."""
 
     name: ResourceName
-    protocol: Literal["postgres"]
+    protocol: Literal["postgres", "http"]
     upstream: str
     """``postgresql://user@host:port/database?sslmode=…`` without a password; sslmode as in libpq, and
-    ``sslrootcert``, ``channel_binding``."""
+    ``sslrootcert``, ``channel_binding``. Of HTTP ``http://host:port/base`` or ``https://…``: what stands before every
+    path that is sent."""
     credential: str | None = None
     """Reference to the upstream password; absent where the upstream asks for none."""
     catalog: str | None = None
     """The same for policy's own least-privileged login; absent: ``upstream`` with ``credential``."""
     catalog_credential: str | None = None
+    inject: str | None = None
+    """Of HTTP: how the credential is sent: ``bearer``, ``basic`` (it is ``user:password``), ``header:NAME``,
+    ``query:NAME``. Absent: none is sent."""
+    ca: str | None = None
+    """Of HTTP: file with the certificates that an ``https`` upstream is verified against; absent: the system's."""
+    routes: tuple[str, ...] = ()
+    """Of HTTP: templates of paths that rules and labels name: ``/v1/customers/{id}``. A name stands for one
+    segment."""
+    unread: Literal["pass", "refuse"] | None = None
+    """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
+    has labels, else passed."""
+    hold_wait_s: int = Field(default=30, ge=0, le=3600)
+    """Of HTTP: how long an agent waits for a person before it is told to come back (202)."""
 
     _check_credential = field_validator("credential", "catalog_credential")(_credential_reference)
 
@@ -43,19 +64,61 @@ class ResourceDocument(Value):
         if value is None:
             return None
         parts = urlsplit(value)
-        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.username:
-            raise ValueError("write postgresql://user@host:port/database")
         if parts.password is not None:
             raise ValueError("no password in the address; name it by 'credential: env:NAME'")
         return value
 
+    @field_validator("inject")
+    @classmethod
+    def _check_inject(cls, value: str | None) -> str | None:
+        if value is not None and _INJECT.fullmatch(value) is None:
+            raise ValueError(
+                f"{value!r} is no way to send a credential; write bearer, basic, header:NAME or query:NAME"
+            )
+        return value
+
+    @field_validator("routes")
+    @classmethod
+    def _check_routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for route in value:
+            if _ROUTE.fullmatch(route) is None:
+                raise ValueError(f"{route!r} is no template; write /v1/customers/{{id}}")
+        return value
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        parts = urlsplit(self.upstream)
+        if self.protocol == "postgres":
+            for address in (self.upstream, self.catalog):
+                of = urlsplit(address or self.upstream)
+                if of.scheme not in ("postgresql", "postgres") or not of.hostname or not of.username:
+                    raise ValueError("write postgresql://user@host:port/database")
+            only_http = ("inject", "ca", "routes", "unread")
+            if given := [name for name in only_http if getattr(self, name)]:
+                raise ValueError(f"{given[0]!r} is for protocol http")
+            return self
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write https://host:port/base")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError(
+                "an upstream of HTTP has no user, query or fragment; write https://host:port/base"
+            )
+        if self.catalog is not None or self.catalog_credential is not None:
+            raise ValueError("'catalog' is for protocol postgres")
+        if (self.credential is None) != (self.inject is None):
+            raise ValueError("'credential' and 'inject' go together; write 'inject: bearer'")
+        return self
+
 
 class LabelsDocument(Value):
-    """Labels on columns of one resource."""
+    """Labels on what one resource holds."""
 
     resource: ResourceName
-    columns: dict[str, LabelName]
-    """``schema.table.column`` to label."""
+    columns: dict[str, LabelName] = Field(default_factory=dict)
+    """Of PostgreSQL: ``schema.table.column`` to label."""
+    fields: dict[str, LabelName] = Field(default_factory=dict)
+    """Of HTTP: a route and a pattern (``FieldPlan.pattern``) to label: ``/v1/customers/{id} /email``, or ``* /**/ssn``
+    for every route."""
 
     @field_validator("columns")
     @classmethod
@@ -63,6 +126,16 @@ class LabelsDocument(Value):
         for column in value:
             if column.count(".") < 2:
                 raise ValueError(f"{column!r}: write schema.table.column")
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _check_fields(cls, value: dict[str, str]) -> dict[str, str]:
+        for field in value:
+            if _PATTERN.fullmatch(field) is None or "**" in field.partition(" ")[2].split("/")[2:]:
+                raise ValueError(
+                    f"{field!r}: write a route and a pointer, for instance '/v1/customers/{{id}} /email'"
+                )
         return value
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from weirgate_contracts.value import LabelName, LabelPattern, Value
+from weirgate_contracts.value import LabelName, LabelPattern, Value, is_absent
 
 TransformKind = Literal["redact", "partial", "null", "generalise", "pseudonym", "format"]
 
@@ -85,10 +85,30 @@ class StatementPlan(Value):
     """Set exactly for ``COPY … TO STDOUT``."""
 
 
+class FieldPlan(Value):
+    """Values of a structured body that are masked wherever the pattern fits."""
+
+    pattern: str
+    """A JSON pointer whose steps may be ``*`` (any one step); ``**`` as first step stands for any number of
+    them: ``/items/*/email``, ``/**/email``."""
+    labels: tuple[LabelName, ...]
+    transform: Transform
+
+
+class BodyPlan(Value):
+    """The plan for the body of an HTTP answer; detectors apply to all text in it besides."""
+
+    fields: tuple[FieldPlan, ...] = ()
+    unread: Literal["pass", "refuse"] = "refuse"
+    """What becomes of a body of a type that cannot be read."""
+
+
 class Plan(Value):
     """The plan for one operation: what must be masked, whatever the verdict unmasks."""
 
     statements: tuple[StatementPlan, ...]
+    body: BodyPlan | None = Field(default=None, exclude_if=is_absent)
+    """Set exactly for HTTP."""
     labelled: tuple[LabelledColumn, ...] = ()
     """Every labelled column of the relations the operation can reach."""
     detectors: tuple[DetectorPlan, ...] = ()

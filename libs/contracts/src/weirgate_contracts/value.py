@@ -11,6 +11,11 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def is_absent(value: object) -> bool:
+    """Say whether a field of another protocol is left out: an event holds only what its protocol knows."""
+    return value is None
+
+
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
 """One token of a NATS subject: no dot, no wildcard, no space."""
 

@@ -5,12 +5,15 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from weirgate_contracts.events.base import SessionEvent
+from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import Definition, Limits, SessionContext, Statement, Touched
 from weirgate_contracts.refusal import Refusal
-from weirgate_contracts.value import EventId, LabelName, ResourceName, Value
+from weirgate_contracts.value import EventId, LabelName, ResourceName, Value, is_absent
 
 
 class Grant(Value):
@@ -35,8 +38,12 @@ class OperationIntercepted(SessionEvent):
     protocol: Literal["postgres", "http", "mcp", "ssh"]
     resource: ResourceName
     identity: Identity
-    statements: tuple[Statement, ...]
-    context: SessionContext
+    statements: tuple[Statement, ...] = ()
+    """Of PostgreSQL; empty elsewhere."""
+    context: SessionContext = SessionContext(database="")
+    """Of PostgreSQL."""
+    call: HttpCall | None = Field(default=None, exclude_if=is_absent)
+    """Of HTTP."""
     digest: str
     """SHA-256 of what would be sent on, hexadecimal: what a verdict, a plan and an approval are bound to."""
     grant: Grant | None = None
@@ -128,6 +135,8 @@ class OperationFinished(SessionEvent):
     sqlstate: str | None = None
     tags: tuple[str, ...] = ()
     """Command tags as the upstream gave them."""
+    response: HttpResponse | None = Field(default=None, exclude_if=is_absent)
+    """Of HTTP: what was answered."""
     rows: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
