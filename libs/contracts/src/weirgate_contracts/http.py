@@ -1,0 +1,62 @@
+"""One HTTP exchange as a judged thing: what an agent asks for, in the one form that is also sent on."""
+
+from pydantic import Field
+
+from weirgate_contracts.value import Value
+
+BODY_LIMIT_BYTES = 1024 * 1024
+"""Longest body that is read whole before it is judged; a longer one of a type that is read is refused."""
+BODY_TEXT_LIMIT_BYTES = 64 * 1024
+"""Body text kept in an event; a longer one is kept as size and digest (the recording has it whole)."""
+READ_TYPES = ("application/json", "application/x-www-form-urlencoded")
+"""Media types of bodies that are read whole, and so can be judged by their fields. ``+json`` counts as JSON."""
+
+
+class HttpHeader(Value):
+    """One header field; never one that carries a credential of the agent or of the upstream."""
+
+    name: str
+    """Lower case."""
+    value: str
+
+
+class HttpBody(Value):
+    """The body of a request, as far as it was read before it was judged."""
+
+    type: str
+    """Media type without parameters, lower case; empty: none was given."""
+    whole: bool
+    """True: read whole, and bound by the digest. False: it streams past, and only its head is bound."""
+    size_bytes: int | None = None
+    """As read, or as announced; ``None``: not announced."""
+    sha256: str | None = None
+    """Of the whole body, hexadecimal."""
+    text: str | None = None
+    """The whole body, where it is text of at most 64 KiB."""
+
+
+class HttpCall(Value):
+    """A request, its path in the one normal form that is judged and sent."""
+
+    method: str
+    """Upper case."""
+    path: str
+    """Normal form: begins with ``/``, no dot segment, no empty segment but the last, percent-encoding only where
+    needed and in upper case."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Decoded names and values, in order."""
+    route: str | None = None
+    """Template of the resource document that the path matches (``/v1/customers/{id}``); ``None``: none."""
+    arguments: dict[str, str] = Field(default_factory=dict)
+    """Decoded values of the template's names."""
+    headers: tuple[HttpHeader, ...] = ()
+    body: HttpBody | None = None
+    """``None``: it has none."""
+
+
+class HttpResponse(Value):
+    """What came back, for ``operation.finished``."""
+
+    status: int
+    type: str = ""
+    """Media type without parameters, lower case."""
