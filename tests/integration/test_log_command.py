@@ -17,10 +17,17 @@ from weirgate_bus.nkey import read_seed
 from weirgate_bus.port import Delivery
 from weirgate_bus.provision import provision
 from weirgate_bus.topology import inbox
-from weirgate_contracts.events import LogCheckpointed, decode
+from weirgate_contracts.events import (
+    LogCheckpointed,
+    OperationFinished,
+    OperationIntercepted,
+    SessionOpened,
+    decode,
+)
+from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.recording import Frame
 from weirgate_embedded.postgres import Postgres
-from weirgate_testkit.audit import Scribe
+from weirgate_testkit.audit import Scribe, identity
 from weirgate_testkit.nats import SMALL, running_nats
 from weirgate_testkit.postgres import running_postgres
 from weirgate_testkit.recorder import Place, place, writer
@@ -255,6 +262,53 @@ async def test_a_session_is_replayed_from_its_recording(here: Place) -> None:
     (here.directory / "secrets" / "read-model.dsn").unlink()
     assert "30 rows" in await ask(here, "sessions", "replay", session)
     assert "no recording" in await ask(here, "sessions", "replay", "nobody", status=1)
+
+
+async def test_an_http_session_is_listed_shown_replayed_and_tailed(here: Place) -> None:
+    scribe = Scribe()
+    session = scribe.new_session()
+    who: dict[str, Any] = {"protocol": "http", "resource": "crm", "identity": identity("bot")}
+    where: dict[str, Any] = {"ingress": "i1", "session": session}
+    call = HttpCall(method="GET", path="/v1/customers/7", query=(("x", "1"),), route="/v1/customers/{id}")
+    answer = HttpResponse(status=200, type="application/json")
+    events = scribe.stamp_all(
+        [
+            SessionOpened(**where, **who, peer="127.0.0.1:1", tls="TLSv1.3"),
+            OperationIntercepted(**where, **who, operation=1, call=call, digest="d"),
+            OperationFinished(**where, operation=1, outcome="ok", response=answer, bytes_out=100),
+        ]
+    )
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    body = b'7\r\n{"id":7\r\n1\r\n}\r\n0\r\n\r\n'
+    sent = b"GET /v1/customers/7?x=1 HTTP/1.1\r\naccept: */*\r\n\r\n"
+    with here.recorder():
+        await here.publish(events)
+        await here.record(
+            session, [Frame(direction="i", operation=1, at_us=1_700_000_000_000_000, body=sent)]
+        )
+        for part in (head[:40], head[40:] + body[:4], body[4:]):
+            frame = Frame(direction="o", operation=1, at_us=1_700_000_000_000_100, body=part)
+            await here.record(session, [frame])
+        deadline = time.monotonic() + 20
+        while "→ ok" not in await asyncio.to_thread(
+            lambda: here.weirgate("sessions", "show", session).stdout
+        ):
+            assert time.monotonic() < deadline
+    assert "crm" in await ask(here, "sessions", "list")
+    page = await ask(here, "sessions", "show", session)
+    assert "GET /v1/customers/7?x=1" in page
+    assert "200 application/json" in page
+    (shown,) = await ask_json(here, "sessions", "show", session)
+    assert (shown["operations"][0]["status"], shown["operations"][0]["response_type"]) == (
+        200, "application/json",
+    )  # fmt: skip
+    assert "bot→crm GET /v1/customers/7?x=1" in await ask(here, "log", "tail")
+    told = await ask(here, "sessions", "replay", session)
+    for said in ("▸ GET /v1/customers/7?x=1 HTTP/1.1", "◂ 200 OK", '│ {"id":7}', "8 B of application/json"):
+        assert said in told
+    (here.directory / "secrets" / "read-model.dsn").unlink()
+    scenes = await ask_json(here, "sessions", "replay", session)
+    assert [each["scene"] for each in scenes] == ["called", "answered", "body"]
 
 
 async def test_with_no_gateway_there_each_command_says_what_to_do(tmp_path: Path, here: Place) -> None:

@@ -10,9 +10,13 @@ import asyncpg
 import pytest
 
 from weirgate_bus.port import Delivery
-from weirgate_contracts.events import Event, LogCheckpointed
+from weirgate_contracts.events import Event, LogCheckpointed, OperationFinished, OperationIntercepted
+from weirgate_contracts.http import HttpCall, HttpResponse
+from weirgate_contracts.identity import Identity
 from weirgate_embedded.postgres import Postgres
+from weirgate_recorder import store as store_module
 from weirgate_recorder.chain import GENESIS, link
+from weirgate_recorder.schema import MIGRATIONS
 from weirgate_recorder.store import Behind, Extent, Store, StoreUnavailable
 from weirgate_testkit.audit import Scribe
 from weirgate_testkit.postgres import running_postgres
@@ -95,6 +99,43 @@ async def test_a_session_its_operations_and_its_approvals_can_be_read_back(dsn: 
         ["ann"],
     )
     assert approval["request"] == updated["request"]
+
+
+async def test_a_call_is_stored_with_its_status_and_type(dsn: str) -> None:
+    scribe = Scribe()
+    session = scribe.new_session()
+    asked = OperationIntercepted(
+        ingress="i1", session=session, operation=1, protocol="http", resource="crm", digest="d",
+        identity=Identity(agent="bot", issuer="t", token_id="t", expires_at=0),
+        call=HttpCall(method="GET", path="/v1/customers/7", query=(("x", "1"),)),
+    )  # fmt: skip
+    finished = OperationFinished(
+        ingress="i1", session=session, operation=1, outcome="ok",
+        response=HttpResponse(status=200, type="application/json"),
+    )  # fmt: skip
+    log = delivered(scribe.stamp_all([asked, finished]))
+    store = await Store.connect(dsn, stream="AUDIT")
+    await store.write_events(log[:1])
+    await store.write_events(log[1:])
+    await store.close()
+    (row,) = (await everything(dsn))["operations"]
+    assert (row["text"], row["status"], row["response_type"]) == (
+        "GET /v1/customers/7?x=1", 200, "application/json",
+    )  # fmt: skip
+
+
+async def test_a_read_model_of_an_earlier_release_is_migrated_where_it_stands(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = delivered(Scribe().log(1))
+    monkeypatch.setattr(store_module, "MIGRATIONS", MIGRATIONS[:1])
+    await (await Store.connect(dsn, stream="AUDIT")).close()
+    monkeypatch.undo()
+    store = await Store.connect(dsn, stream="AUDIT")
+    written = await store.write_events(log)
+    await store.close()
+    assert written.stored == len(log)
+    assert all(row["status"] is None for row in (await everything(dsn))["operations"])
 
 
 async def test_storing_the_same_batch_again_changes_nothing(dsn: str) -> None:

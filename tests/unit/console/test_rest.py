@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -39,6 +40,7 @@ from weirgate_contracts.events import (
     decode,
 )
 from weirgate_contracts.identity import Identity
+from weirgate_contracts.operation import Touched
 
 ADMIN = "a" * 64
 ISSUER = "weirgate-development"
@@ -109,12 +111,15 @@ class House:
         event = event.stamped(id=new_id(), at=now())
         await MemoryBus(self.log, user).publish(event.subject, event.encoded(), id=event.id)
 
-    async def held(self, *, quorum: int = 1, groups: tuple[str, ...] = ("dba",)) -> str:
+    async def held(self, *, quorum: int = 1, groups: tuple[str, ...] = ("dba",), **more: Any) -> str:
         request = new_id()
+        said: dict[str, Any] = {
+            "catalog_revision": "c", "resource": "shop", "reason": "writes are looked at",
+            "text": "delete from t",
+        } | more  # fmt: skip
         event = OperationHeld(
             ingress="in1", session="s1", operation=1, intercepted=request, digest="d", policy_revision=1,
-            catalog_revision="c", resource="shop", identity=AGENT, groups=groups, quorum=quorum, window_s=600,
-            reason="writes are looked at", text="delete from t",
+            identity=AGENT, groups=groups, quorum=quorum, window_s=600, **said,
         )  # fmt: skip
         await self.record(event, "policy")
         async with asyncio.timeout(5):
@@ -510,6 +515,27 @@ async def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Pa
         assert "hunter2" not in answer.text
 
 
+HTTP = {
+    "kind": "resource",
+    "body": {"name": "crm", "protocol": "http", "upstream": "https://crm", "routes": ["/v1/customers/{id}"]},
+}
+FIELDS = {"kind": "labels", "body": {"resource": "crm", "fields": {"/v1/customers/{id} /email": "pii.email"}}}
+
+
+async def test_an_http_resource_with_labels_of_its_fields_is_published_and_not_twice(tmp_path: Path) -> None:
+    async with house(tmp_path) as console:
+        answer = await console.apply(HTTP, FIELDS)
+        assert answer.status_code == 200, answer.text
+        assert len((await console.apply(HTTP, FIELDS)).json()["unchanged"]) == 2
+        shown = (await console.call("GET", "/v1/config")).json()["documents"]
+        again = [{"kind": one["kind"], "body": one["body"]} for one in shown if one["name"] == "crm"]
+        assert len((await console.apply(*again)).json()["unchanged"]) == 2
+        columns = {"kind": "labels", "body": {"resource": "crm", "columns": {"a.b.c": "pii.email"}}}
+        refused = await console.apply(columns)
+        assert refused.status_code == 422
+        assert "has no columns" in refused.json()["problems"][0]["what"]
+
+
 async def test_a_document_is_withdrawn_unless_something_needs_it(tmp_path: Path) -> None:
     async with house(tmp_path) as console:
         await console.apply(RESOURCE, LABELS, policy("hold dba"))
@@ -522,6 +548,32 @@ async def test_a_document_is_withdrawn_unless_something_needs_it(tmp_path: Path)
         assert (await console.call("DELETE", "/v1/config/nothing/dba")).status_code == 422
         kinds = [one["kind"] for one in (await console.call("GET", "/v1/config")).json()["documents"]]
         assert kinds == ["labels", "resource"]
+
+
+async def test_a_held_call_is_shown_in_the_words_policy_gave_it(tmp_path: Path) -> None:
+    async with house(tmp_path) as console:
+        text = 'POST /v1/orders?dry=1\n\n{"customer": 7}\n'
+        touched = Touched(verb="http.post", writes=("/v1/orders",))
+        request = await console.held(resource="crm", text=text, touched=(touched,), catalog_revision="")
+        one = (await console.call("GET", f"/v1/approvals/{request}")).json()
+        assert (one["resource"], one["text"], one["touched"]) == (
+            "crm",
+            text,
+            [touched.model_dump(mode="json")],
+        )
+        (listed,) = (await console.call("GET", "/v1/approvals")).json()["approvals"]
+        assert listed == one
+        person = await console.person("carol", "dbas")
+        granted = await console.call("POST", f"/v1/approvals/{request}/grant", token=person, body={})
+        assert (granted.json()["outcome"], granted.json()["approval"]["text"]) == ("granted", text)
+
+
+async def test_the_description_of_the_interface_names_nothing_it_does_not_hold(tmp_path: Path) -> None:
+    described = House(tmp_path).app.openapi()
+    assert described["openapi"].startswith("3.")
+    named = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(described)))
+    assert named
+    assert named <= set(described["components"]["schemas"])
 
 
 # ---------------------------------------------------------------- tokens

@@ -21,7 +21,7 @@ from weirgate_ingress.gates.core import (
     StartTls,
     TlsStarted,
 )
-from weirgate_testkit.story import IDENTITY, PARAMETERS, Story, encoded
+from weirgate_testkit.story import IDENTITY, PARAMETERS, SHOP, Story, encoded
 from weirgate_wire.postgres.error import decode_fields
 from weirgate_wire.postgres.message import AUTH_CLEARTEXT, Authentication, PasswordMessage, Query
 from weirgate_wire.postgres.startup import (
@@ -57,7 +57,9 @@ def test_an_agent_logs_in_inside_tls() -> None:
     story.feed(TlsStarted(version="TLSv1.3")).agent_sends(opening()).expect(Send, ASK_PASSWORD)
     story.agent_sends(PasswordMessage(b"tok")).expect(Login, lambda e: (e.agent, e.token) == ("bot", "tok"))
     assert "tok" not in repr(story.all)
-    story.feed(LoggedIn(identity=IDENTITY)).expect(Record, lambda e: e.event.tls == "TLSv1.3").expect(Dial)
+    story.feed(LoggedIn(identity=IDENTITY, resource=SHOP)).expect(
+        Record, lambda e: e.event.tls == "TLSv1.3"
+    ).expect(Dial)
     story.feed(Dialled(parameters=PARAMETERS, process_id=1, secret=b"1234")).expect(Send, Side.AGENT)
 
 
@@ -126,7 +128,7 @@ def test_allowed_parameters_are_dialled_with_and_the_encoding_is_ours() -> None:
     options = r"-c statement_timeout=5s --lock-timeout=1s -csearch_path=a\ b"
     story = Story().agent_sends(opening(options=options, datestyle="ISO", client_encoding="'utf-8'"))
     story.expect(Send, ASK_PASSWORD).agent_sends(PasswordMessage(b"t")).expect(Login)
-    story.feed(LoggedIn(identity=IDENTITY)).expect(Record, SessionOpened)
+    story.feed(LoggedIn(identity=IDENTITY, resource=SHOP)).expect(Record, SessionOpened)
     story.expect(
         Dial,
         lambda e: (
@@ -161,7 +163,9 @@ def test_a_bad_token_is_told_and_recorded_once_by_the_shell() -> None:
 
 def test_an_upstream_that_is_away_closes_the_session() -> None:
     story = Story().agent_sends(opening()).expect(Send, ASK_PASSWORD).agent_sends(PasswordMessage(b"t"))
-    story.expect(Login).feed(LoggedIn(identity=IDENTITY)).expect(Record, SessionOpened).expect(Dial)
+    story.expect(Login).feed(LoggedIn(identity=IDENTITY, resource=SHOP)).expect(Record, SessionOpened).expect(
+        Dial
+    )
     story.feed(DialRefused(refusal=Refusal(code=RefusalCode.UPSTREAM_UNAVAILABLE, reason="Away.")))
     story.expect(Record, SessionClosed).expect(Send, Side.AGENT, lambda e: b"C08001\0" in e.data).expect(
         Hangup
@@ -172,14 +176,16 @@ def test_while_a_login_is_under_way_the_agent_is_not_read_and_nothing_is_lost() 
     story = Story().agent_sends(opening()).expect(Send, ASK_PASSWORD)
     story.agent_sends(PasswordMessage(b"t"), Query("select 1")).expect(Login)
     assert not story.gate.wants_agent_bytes
-    story.feed(LoggedIn(identity=IDENTITY)).expect(Record, SessionOpened).expect(Dial)
+    story.feed(LoggedIn(identity=IDENTITY, resource=SHOP)).expect(Record, SessionOpened).expect(Dial)
     story.feed(Dialled(parameters=PARAMETERS, process_id=1, secret=b"1234")).expect(Send, Side.AGENT)
     story.asks("select 1")
 
 
 def test_an_upstream_in_another_encoding_is_not_let_near_an_agent() -> None:
     story = Story().agent_sends(opening()).expect(Send, ASK_PASSWORD).agent_sends(PasswordMessage(b"t"))
-    story.expect(Login).feed(LoggedIn(identity=IDENTITY)).expect(Record, SessionOpened).expect(Dial)
+    story.expect(Login).feed(LoggedIn(identity=IDENTITY, resource=SHOP)).expect(Record, SessionOpened).expect(
+        Dial
+    )
     story.feed(Dialled(parameters={"client_encoding": "LATIN1"}, process_id=1, secret=b"1234"))
     story.expect(Record, SessionClosed).expect(Send, Side.AGENT).expect(Hangup)
 

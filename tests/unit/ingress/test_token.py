@@ -143,7 +143,7 @@ async def test_the_algorithm_is_ours_to_choose(verifier: TokenVerifier) -> None:
 
 async def test_the_door_opens_to_the_named_agent_and_resource_only(verifier: TokenVerifier) -> None:
     door = Door(verifier, {"shop": SHOP}.get)
-    admission = await door.admit(agent="reader", resource="shop", token=mint())
+    admission = await door.admit(agent="reader", resource="shop", token=mint(), protocol="postgres")
     assert admission.resource is SHOP
     for agent, resource, token, code in (
         ("other", "shop", mint(), RefusalCode.TOKEN_INVALID),
@@ -153,11 +153,11 @@ async def test_the_door_opens_to_the_named_agent_and_resource_only(verifier: Tok
         ("reader", "crm", mint(resources=["crm"]), RefusalCode.RESOURCE_UNKNOWN),
     ):
         with pytest.raises(TokenRefused) as refused:
-            await door.admit(agent=agent, resource=resource, token=token)
+            await door.admit(agent=agent, resource=resource, token=token, protocol="postgres")
         assert refused.value.refusal.code is code
     unsure = Door(verifier, {"shop": SHOP}.get, lambda: "not read yet")
     with pytest.raises(TokenRefused):
-        await unsure.admit(agent="reader", resource="shop", token=mint())
+        await unsure.admit(agent="reader", resource="shop", token=mint(), protocol="postgres")
 
 
 async def test_nobody_else_makes_an_admission(verifier: TokenVerifier) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from weirgate_contracts.recording import Frame
 from weirgate_recorder.replay import document, tell
-from weirgate_recorder.transcript import Bytes, Copied, Done, Left, Said, Scene, Table, Told, Transcript
+from weirgate_recorder.scene import Bytes, Copied, Done, Left, Said, Scene, Table, Told
+from weirgate_recorder.transcript import Transcript
 from weirgate_wire.postgres.agent import (
     Bind,
     CopyData,

@@ -117,9 +117,10 @@ def down(
 
 def url(
     agent: Annotated[str, typer.Argument(help="reader, analyst, writer or admin-bot.")],
+    resource: Annotated[str, typer.Argument(help="shop (PostgreSQL) or crm (HTTP).")] = "shop",
     data_dir: _DataDir = Path(".weirgate"),
 ) -> None:
-    """Print the address (with a token) by which one of the demo's agents reaches the shop."""
+    """Print the address (with a token) by which one of the demo's agents reaches a demo resource."""
     try:
         where = json.loads((data_dir / "endpoints.json").read_text())
     except FileNotFoundError as error:
@@ -129,9 +130,15 @@ def url(
     if agent not in tokens:
         print(f"the demo has no agent {agent!r}; it has {', '.join(tokens) or 'none'}", file=sys.stderr)
         raise typer.Exit(1)
-    print(
-        f"postgresql://{agent}:{tokens[agent]}@{where['postgres']['host']}:{where['postgres']['port']}/shop"
-    )
+    if resource == "crm":
+        print(f"http://{agent}:{tokens[agent]}@{where['http']['host']}:{where['http']['port']}/crm")
+    elif resource == "shop":
+        print(
+            f"postgresql://{agent}:{tokens[agent]}@{where['postgres']['host']}:{where['postgres']['port']}/shop"
+        )
+    else:
+        print(f"the demo has no resource {resource!r}; it has shop and crm", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _tell(gateway: Gateway) -> None:
@@ -160,6 +167,8 @@ def _tell(gateway: Gateway) -> None:
                 f"  {weirgate} approvals grant --data-dir {here} REQUEST",
                 "Nothing leads sideways:",
                 line("reader", "copy (select 1) to program 'id'"),
+                "The same agent reaches an HTTP API; e-mail addresses are masked there, too:",
+                f'  curl "$({weirgate} demo url analyst crm --data-dir {here})/v1/customers?limit=3"',
                 "What happened, and the proof that nothing was changed since:",
                 f"  {weirgate} sessions list --data-dir {here}",
                 f"  {weirgate} log verify --data-dir {here}",

@@ -143,6 +143,8 @@ class Gateway:
                 self._wait(each)
             if self.stop_asked.is_set():
                 return
+            if self.with_demo:
+                self.supervisor.add(demo.crm_child(layout))
             self.say("starting " + ", ".join(SERVICES))
             for name in SERVICES:
                 self.supervisor.add(self._service(name))
@@ -184,6 +186,7 @@ class Gateway:
         own: dict[str, dict[str, str]] = {
             "ingress": {
                 "POSTGRES_LISTEN": address(layout.port("postgres")),
+                "HTTP_LISTEN": address(layout.port("http")),
                 "TLS_CERT_FILE": str(layout.tls / "server.pem"),
                 "TLS_KEY_FILE": str(layout.tls / "server.key"),
                 "CLEARTEXT_LOOPBACK": "true",
@@ -257,6 +260,7 @@ class Gateway:
         layout = self.layout
         where = {
             "postgres": {"host": "127.0.0.1", "port": layout.port("postgres")},
+            "http": {"host": "127.0.0.1", "port": layout.port("http")},
             "console": {"url": f"http://127.0.0.1:{layout.port('console')}"},
             "nats": {"url": f"nats://127.0.0.1:{layout.port('nats')}"},
             "ca": str(layout.tls / "ca.pem"),

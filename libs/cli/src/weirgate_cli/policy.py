@@ -12,6 +12,7 @@ from weirgate_cli.config import read
 from weirgate_cli.gateway import Failed
 from weirgate_cli.option import DataDir, Json, answering
 from weirgate_cli.say import REFUSED, give_json, give_table, one_line, tell
+from weirgate_contracts.http import call_text
 
 Paths = Annotated[
     list[Path], typer.Argument(help="YAML files or directories as for 'weirgate apply', or .cedar files.")
@@ -166,8 +167,14 @@ def _replayed(one: Any) -> dict[str, Any]:
         "was": was,
         "now": now,
         "rules": list(one.now.rules),
-        "text": one_line("; ".join(statement.text for statement in one.operation.statements), 80),
+        "text": one_line(_text(one.operation), 80),
     }
+
+
+def _text(operation: Any) -> str:
+    if (call := operation.call) is not None:
+        return call_text(call.method, call.path, call.query)
+    return "; ".join(statement.text for statement in operation.statements)
 
 
 def _labels(paths: list[Path]) -> dict[str, dict[str, str]]:

@@ -23,9 +23,9 @@ def _credential_reference(value: str | None) -> str | None:
 
 
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_INJECT = re.compile(rf"bearer|basic|header:{_FIELD_NAME}|query:[A-Za-z0-9._~-]+")
-_ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
-_PATTERN = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
+INJECT = re.compile(rf"bearer|basic|header:{_FIELD_NAME}|query:[A-Za-z0-9._~-]+")
+ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
+FIELD = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
 
 
 class ResourceDocument(Value):
@@ -53,8 +53,6 @@ class ResourceDocument(Value):
     unread: Literal["pass", "refuse"] | None = None
     """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
     has labels, else passed."""
-    hold_wait_s: int = Field(default=30, ge=0, le=3600)
-    """Of HTTP: how long an agent waits for a person before it is told to come back (202)."""
 
     _check_credential = field_validator("credential", "catalog_credential")(_credential_reference)
 
@@ -71,7 +69,7 @@ class ResourceDocument(Value):
     @field_validator("inject")
     @classmethod
     def _check_inject(cls, value: str | None) -> str | None:
-        if value is not None and _INJECT.fullmatch(value) is None:
+        if value is not None and INJECT.fullmatch(value) is None:
             raise ValueError(
                 f"{value!r} is no way to send a credential; write bearer, basic, header:NAME or query:NAME"
             )
@@ -81,7 +79,7 @@ class ResourceDocument(Value):
     @classmethod
     def _check_routes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for route in value:
-            if _ROUTE.fullmatch(route) is None:
+            if ROUTE.fullmatch(route) is None:
                 raise ValueError(f"{route!r} is no template; write /v1/customers/{{id}}")
         return value
 
@@ -132,7 +130,7 @@ class LabelsDocument(Value):
     @classmethod
     def _check_fields(cls, value: dict[str, str]) -> dict[str, str]:
         for field in value:
-            if _PATTERN.fullmatch(field) is None or "**" in field.partition(" ")[2].split("/")[2:]:
+            if FIELD.fullmatch(field) is None or "**" in field.partition(" ")[2].split("/")[2:]:
                 raise ValueError(
                     f"{field!r}: write a route and a pointer, for instance '/v1/customers/{{id}} /email'"
                 )

@@ -7,9 +7,7 @@ command reads files with it, the console reads what is sent to it, so both say t
 import difflib
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Union, cast, get_args, get_origin
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,9 +19,11 @@ from weirgate_contracts.config import (
     ReviewersDocument,
 )
 from weirgate_contracts.events.config import ConfigKind
+from weirgate_contracts.scrutiny import Complaint as Complaint
+from weirgate_contracts.scrutiny import Path as Path
+from weirgate_contracts.scrutiny import scrutinise
 
 Document = ResourceDocument | LabelsDocument | MaskingDocument | PolicyDocument | ReviewersDocument
-Path = tuple[str | int, ...]
 
 DOCUMENTS: Mapping[ConfigKind, type[Document]] = {
     "labels": LabelsDocument,
@@ -35,27 +35,13 @@ DOCUMENTS: Mapping[ConfigKind, type[Document]] = {
 """Every kind, in the order they are published: what protects before what opens. Who has heard half of a
 change knows the labels and masks of a resource before anybody may reach it."""
 
-_SECRET_OPTIONS = ("password", "sslpassword", "passfile")
 _PATTERNS = {
     "resource": "1 to 63 of a-z, 0-9 and '-', beginning and ending in a letter or digit",
     "name": "1 to 63 of a-z, 0-9 and '-', beginning and ending in a letter or digit",
     "label": "a label in lower case, its families joined by dots, such as pii.email; or pii.* for a family",
     "columns": "a label in lower case, its families joined by dots, such as pii.email",
+    "fields": "a label in lower case, its families joined by dots, such as pii.email",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
-    """One thing wrong with one document."""
-
-    path: Path
-    """Where in the document, as keys and indexes."""
-    what: str
-    """What is wrong. Never holds a value that could be a secret."""
-    right: str | None = None
-    """What would be right, where that can be said."""
-    severity: Literal["error", "warning"] = "error"
-    """An error stops publishing; a warning is shown."""
 
 
 class BadDocument(ValueError):
@@ -115,7 +101,7 @@ def read_document(kind: ConfigKind, body: Mapping[str, Any]) -> Document:
         BadDocument: with everything that is wrong.
     """
     model = DOCUMENTS[kind]
-    complaints = list(_beyond_the_model(kind, body))
+    complaints = list(scrutinise(kind, body))
     try:
         document = model.model_validate(dict(body))
     except ValidationError as error:
@@ -128,40 +114,6 @@ def read_document(kind: ConfigKind, body: Mapping[str, Any]) -> Document:
     if complaints:
         raise BadDocument(complaints)
     return document
-
-
-def _beyond_the_model(kind: ConfigKind, body: Mapping[str, Any]) -> Iterable[Complaint]:
-    """Say what the model cannot say, or cannot say the place of."""
-    if kind == "labels" and isinstance(columns := body.get("columns"), Mapping):
-        for column in cast(Mapping[object, object], columns):
-            parts = str(column).split(".")
-            if len(parts) < 3 or not all(parts):
-                yield Complaint(
-                    path=("columns", str(column)),
-                    what=f"{str(column)!r} is no column",
-                    right="write schema.table.column, for instance public.customers.email",
-                )
-    if kind == "resource":
-        for field in ("upstream", "catalog"):
-            if isinstance(address := body.get(field), str) and _has_secret(address):
-                yield Complaint(
-                    path=(field,),
-                    what="a password stands in the address",
-                    right="leave it out and name it by 'credential: env:NAME' or 'credential: file:/path'",
-                )
-    for field in ("rules", "groups", "columns"):
-        if field in body and field in DOCUMENTS[kind].model_fields and not body[field]:
-            yield Complaint(path=(field,), what=f"{field!r} is empty", right="give at least one")
-
-
-def _has_secret(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return parts.password is not None or any(
-            name.lower() in _SECRET_OPTIONS for name, _ in parse_qsl(parts.query, keep_blank_values=True)
-        )
-    except ValueError:
-        return False
 
 
 def _translate(model: type[BaseModel], details: dict[str, Any]) -> Complaint:
@@ -192,7 +144,8 @@ def _translate(model: type[BaseModel], details: dict[str, Any]) -> Complaint:
             return Complaint(path=path, what=f"{label} must be text, not {given}", right=right)
         case "value_error":
             what, _, right = details["msg"].removeprefix("Value error, ").partition("; ")
-            return Complaint(path=path, what=f"{label}: {what}", right=right or _example(field))
+            what = f"{label}: {what}" if label else what
+            return Complaint(path=path, what=what, right=right or _example(field))
         case _:
             message = details["msg"]
             return Complaint(
@@ -202,10 +155,15 @@ def _translate(model: type[BaseModel], details: dict[str, Any]) -> Complaint:
 
 _EXAMPLES = {
     "name": "for instance 'name: shop'",
-    "protocol": "write 'protocol: postgres'",
-    "upstream": "write 'upstream: postgresql://user@host:5432/database'",
+    "protocol": "write 'protocol: postgres' or 'protocol: http'",
+    "upstream": "write 'upstream: postgresql://user@host:5432/database', or 'upstream: https://host:port/base'",
     "credential": "write 'credential: env:NAME' or 'credential: file:/path'",
+    "inject": "write 'inject: bearer', or basic, header:NAME, query:NAME",
+    "ca": "write 'ca: /path/to/certificates.pem'",
+    "routes": "write a list: 'routes: [\"/v1/customers/{id}\"]'",
+    "unread": "write 'unread: refuse' or 'unread: pass'",
     "columns": "write 'columns: {public.customers.email: pii.email}'",
+    "fields": "write 'fields: {\"/v1/customers/{id} /email\": pii.email}'",
     "rules": "write a list: '- {label: \"pii.*\", transform: redact}'",
     "transform": "write 'transform: redact', or partial, null, generalise, pseudonym, format",
     "kind": "redact, partial, null, generalise, pseudonym or format",

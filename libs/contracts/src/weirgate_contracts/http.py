@@ -1,5 +1,8 @@
 """One HTTP exchange as a judged thing: what an agent asks for, in the one form that is also sent on."""
 
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
 from pydantic import Field
 
 from weirgate_contracts.value import Value
@@ -10,6 +13,24 @@ BODY_TEXT_LIMIT_BYTES = 64 * 1024
 """Body text kept in an event; a longer one is kept as size and digest (the recording has it whole)."""
 READ_TYPES = ("application/json", "application/x-www-form-urlencoded")
 """Media types of bodies that are read whole, and so can be judged by their fields. ``+json`` counts as JSON."""
+
+
+_QUERY_CLEAR = "/?:@!$'()*,;-._~"
+"""What stands as it is in a query written out, beside letters and digits."""
+
+
+def call_text(method: str, path: str, query: Iterable[Sequence[str]]) -> str:
+    """Return a call on one line, as people read it: ``GET /v1/customers/7?x=1``.
+
+    Args:
+        method: Upper case.
+        path: In normal form.
+        query: Decoded names and values.
+    """
+    written = "&".join(
+        "=".join(quote(part, safe=_QUERY_CLEAR, errors="replace") for part in pair) for pair in query
+    )
+    return f"{method} {path}?{written}" if written else f"{method} {path}"
 
 
 class HttpHeader(Value):

@@ -51,6 +51,16 @@ class RunningGateway:
         secret = Path(shop["superuser_password_file" if superuser else "password_file"]).read_text().strip()
         return f"postgresql://{user}:{secret}@{shop['host']}:{shop['port']}/{shop['database']}"
 
+    def http_url(self, resource: str = "crm") -> str:
+        """Address for an HTTP agent; the token goes into ``Authorization: Bearer``."""
+        where = self.endpoints["http"]
+        return f"http://{where['host']}:{where['port']}/{resource}"
+
+    def crm_log(self) -> list[dict[str, Any]]:
+        """What reached the demo's HTTP upstream, by its own access log."""
+        path = Path(self.endpoints["upstreams"]["crm"]["log"])
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def weirgate(
         self, *arguments: str, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:

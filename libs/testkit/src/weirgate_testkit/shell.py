@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from weirgate_bus.memory import MemoryBus, MemoryLog
 from weirgate_chassis.seal import Sealer
@@ -26,7 +26,7 @@ from weirgate_contracts.refusal import Refusal
 from weirgate_contracts.subjects import RECORDING_STREAM
 from weirgate_ingress.address import UpstreamAddress
 from weirgate_ingress.gates.core import Effect, Input
-from weirgate_ingress.listener import Listener, ListenerLimits, Newcomer
+from weirgate_ingress.listener import Listener, ListenerLimits, Newcomer, Speech
 from weirgate_ingress.question import Questions
 from weirgate_ingress.shell import Premises
 from weirgate_ingress.token import Admission, Door, TokenRefused
@@ -35,6 +35,7 @@ from weirgate_ingress.upstreams import Link, Upstream
 IDENTITY = Identity(agent="reader", issuer="test", token_id="t1", expires_at=4_000_000_000)
 DIGEST = "ab" * 32
 KEY = bytes(32)
+_POSTGRES = Speech(protocol="postgres", alpn="postgresql", alpn_required=True)
 
 
 class ScriptedGate:
@@ -45,6 +46,7 @@ class ScriptedGate:
         self.session = ""
         self.wants_agent_bytes = True
         self.secret_size_bytes = 4
+        self.protocol: Literal["postgres"] = "postgres"
         self._react = react
 
     def feed(self, given: Input) -> list[Effect]:
@@ -58,7 +60,7 @@ class OpenDoor(Door):
     def __init__(self, refusal: Refusal | None = None) -> None:
         self.refusal = refusal
 
-    async def admit(self, *, agent: str, resource: str, token: str) -> Admission:
+    async def admit(self, *, agent: str, resource: str, token: str, protocol: str) -> Admission:
         if self.refusal is not None:
             raise TokenRefused(self.refusal)
         admission = Admission.__new__(Admission)
@@ -205,7 +207,7 @@ async def house(
         tls=(lambda: tls) if tls is not None else (lambda: None),
         record_deadline_s=deadline_s,
     )
-    listener = Listener(premises, made.make_gate, limits)
+    listener = Listener(premises, made.make_gate, _POSTGRES, limits)
     made.listener = listener
     made.port = await listener.start("127.0.0.1", 0)
     try:

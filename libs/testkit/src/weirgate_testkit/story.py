@@ -7,6 +7,7 @@ the test (call :func:`check_stories` from an autouse fixture).
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
+from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import (
     OperationAllowed,
     OperationIntercepted,
@@ -28,6 +29,7 @@ from weirgate_ingress.gates.core import (
     Dial,
     Dialled,
     Effect,
+    Gate,
     Held,
     Input,
     LoggedIn,
@@ -55,6 +57,7 @@ from weirgate_wire.postgres.row import each_frame, join_row, split_row
 from weirgate_wire.postgres.startup import PROTOCOL_3_0, StartupMessage
 
 IDENTITY = Identity(agent="bot", issuer="https://issuer.test", token_id="t1", expires_at=4_000_000_000)
+SHOP = ResourceDocument(name="shop", protocol="postgres", upstream="postgresql://app@db/shop")
 PARAMETERS = {
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
@@ -162,14 +165,14 @@ def check_stories() -> None:
 class Story:
     """One connection, told step by step. Every method returns the story."""
 
-    def __init__(self, *, masks: Masks | None = None, **terms: Any) -> None:
+    def __init__(self, *, masks: Masks | None = None, gate: Gate | None = None, **terms: Any) -> None:
         given: dict[str, Any] = {
             "ingress": "in1",
             "session": "s1",
             "peer": "127.0.0.1:5000",
             "cleartext_allowed": True,
         } | terms
-        self.gate = PostgresGate(GateTerms(**given), masks or StarMasks())
+        self.gate: Any = gate or PostgresGate(GateTerms(**given), masks or StarMasks())
         self.left: list[Effect] = []
         """Effects nobody has looked at yet."""
         self.all: list[Effect] = []
@@ -216,7 +219,7 @@ class Story:
         self.agent_sends(StartupMessage(version=PROTOCOL_3_0, parameters=asked))
         self.expect(Send, Side.AGENT, Authentication(AUTH_CLEARTEXT))
         self.agent_sends(PasswordMessage(b"token")).expect(Login)
-        self.feed(LoggedIn(identity=IDENTITY)).expect(Record, SessionOpened).expect(Dial)
+        self.feed(LoggedIn(identity=IDENTITY, resource=SHOP)).expect(Record, SessionOpened).expect(Dial)
         reported = PARAMETERS if parameters is None else parameters
         self.feed(Dialled(parameters=reported, process_id=7, secret=b"keys"))
         said: list[Message] = [Authentication(AUTH_OK)]

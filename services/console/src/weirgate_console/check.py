@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from weirgate_contracts.config import LabelsDocument, MaskingDocument, PolicyDocument
+from weirgate_console.labels import unfit_labels
+from weirgate_contracts.config import LabelsDocument, MaskingDocument, PolicyDocument, ResourceDocument
 from weirgate_contracts.document import (
     BadDocument,
     Complaint,
@@ -103,11 +104,12 @@ def check_together(
     bodies = {**standing, **{(one.kind, name_of(doc)): doc.model_dump(mode="json") for one, doc in documents}}
     known = names_in(bodies)
     problems: list[Found] = []
+    labelled = {document.resource for _, document in documents if isinstance(document, LabelsDocument)}
     for one, document in documents:
-        if isinstance(document, LabelsDocument) and document.resource not in known.resources:
-            what = f"there is no resource {document.resource!r}"
-            right = meant(document.resource, known.resources)
-            problems.append(found_in(one, Complaint(path=("resource",), what=what, right=right)))
+        if isinstance(document, LabelsDocument) or (
+            isinstance(document, ResourceDocument) and document.name not in labelled
+        ):
+            problems += [found_in(one, complaint) for complaint in unfit_labels(document, bodies)]
         if isinstance(document, MaskingDocument):
             problems += [found_in(one, complaint) for complaint in _idle_rules(document, bodies)]
     sent = {document.name: one for one, document in documents if isinstance(document, PolicyDocument)}
@@ -138,7 +140,7 @@ def names_in(bodies: Bodies) -> Known:
     return Known(
         resources=frozenset(name for kind, name in bodies if kind == "resource"),
         reviewers=frozenset(name for kind, name in bodies if kind == "reviewers"),
-        labels=frozenset({*_column_labels(bodies), *(label for label in masked if "*" not in label)}),
+        labels=frozenset({*_given_labels(bodies), *(label for label in masked if "*" not in label)}),
     )
 
 
@@ -188,16 +190,21 @@ def _policy_texts(bodies: Bodies) -> dict[str, str]:
     return {name: str(body["cedar"]) for (kind, name), body in bodies.items() if kind == "policy"}
 
 
-def _column_labels(bodies: Bodies) -> set[str]:
+def _given_labels(bodies: Bodies) -> set[str]:
     labelled = (body for (kind, _), body in bodies.items() if kind == "labels")
-    return {str(label) for body in labelled for label in body["columns"].values()}
+    # A document published by an earlier release has no fields.
+    return {
+        str(label)
+        for body in labelled
+        for label in (*body["columns"].values(), *body.get("fields", {}).values())
+    }
 
 
 def _idle_rules(document: MaskingDocument, bodies: Bodies) -> Iterable[Complaint]:
     """Warn of rules whose label nobody carries: it may be labelled later, but a typo looks just the same."""
-    carried = _column_labels(bodies) | set(DETECTOR_LABELS)
+    carried = _given_labels(bodies) | set(DETECTOR_LABELS)
     for index, rule in enumerate(document.rules):
         if not any(label_matches(rule.label, label) for label in carried):
-            what = f"no column and no detector carries {rule.label!r}"
+            what = f"no column, no field and no detector carries {rule.label!r}"
             right = meant(rule.label, carried)
             yield Complaint(path=("rules", index, "label"), what=what, right=right, severity="warning")

@@ -4,7 +4,6 @@ import ssl
 from pathlib import Path
 
 from weirgate_chassis import log
-from weirgate_wire.postgres.startup import ALPN
 
 
 class Certificate:
@@ -13,14 +12,16 @@ class Certificate:
     Args:
         certificate: PEM chain.
         key: PEM private key, not encrypted.
+        alpn: the protocol that is spoken inside.
 
     Raises:
         OSError: a file cannot be read (``ssl.SSLError`` where it is not what it should be).
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    def __init__(self, certificate: Path, key: Path, *, alpn: str) -> None:
         self._certificate = certificate
         self._key = key
+        self._alpn = alpn
         self._stamp = self._look()
         self._context = self._load()
 
@@ -44,7 +45,7 @@ class Certificate:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # Renegotiation lets a peer make us compute at will.
         context.options |= ssl.OP_NO_RENEGOTIATION
-        context.set_alpn_protocols([ALPN])
+        context.set_alpn_protocols([self._alpn])
         context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
         return context
 

@@ -11,8 +11,8 @@ import errno
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol, cast
 
 from weirgate_chassis import log
 from weirgate_chassis.clock import now
@@ -21,7 +21,6 @@ from weirgate_contracts.events import SessionRefused
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.shell import PacedGate, Premises, Session
 from weirgate_ingress.socket import on_loopback, tune_socket
-from weirgate_wire.postgres.startup import ALPN
 
 BACKLOG: Final = 1024
 ACCEPTS_AT_ONCE: Final = 64
@@ -54,6 +53,17 @@ class Newcomer:
 
 
 MakeGate = Callable[[Newcomer], PacedGate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speech:
+    """What is spoken on one port."""
+
+    protocol: Literal["postgres", "http"]
+    alpn: str
+    alpn_required: bool
+    """Whether who connects by TLS must offer it. Without that a browser could be made to speak to us (cross-protocol
+    attack) where it would not by itself."""
 
 
 class _Evictable(Protocol):
@@ -107,10 +117,18 @@ class Listener:
     Args:
         premises: what all sessions share.
         make_gate: makes the core of a session.
+        speech: what is spoken.
         limits: see there.
     """
 
-    def __init__(self, premises: Premises, make_gate: MakeGate, limits: ListenerLimits | None = None) -> None:
+    def __init__(
+        self,
+        premises: Premises,
+        make_gate: MakeGate,
+        speech: Speech,
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        self.speech = speech
         self.limits = limits or ListenerLimits()
         self.sessions: dict[str, Session] = {}
         self._premises = premises
@@ -118,6 +136,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._waiting: OrderedDict[int, _Evictable] = OrderedDict()
         self._tickets: dict[Session, int] = {}
+        self._newcomers: dict[Session, Newcomer] = {}
         self._last_ticket = 0
         self._empty = asyncio.Event()
         self._stopping = False
@@ -196,9 +215,40 @@ class Listener:
     def gone(self, session: Session) -> None:
         """Its sockets are closed."""
         self.logged_in(session)
+        self._newcomers.pop(session, None)
         self.sessions.pop(session.id, None)
         if not self.sessions:
             self._empty.set()
+
+    def renew(self, session: Session, agent: asyncio.Transport, data: bytes) -> None:
+        """It is over, and its agent's socket goes on in a new session that begins with these bytes."""
+        before = self._newcomers[session]
+        self.gone(session)
+        if self._stopping:
+            agent.close()
+            return
+        newcomer = replace(before, session=new_id())
+        self._last_ticket += 1
+        fresh = self._enter(newcomer, self._last_ticket, self.limits.login_deadline_s)
+        agent.set_protocol(fresh)
+        fresh.connection_made(agent)
+        fresh.data_received(data)
+
+    def _enter(self, newcomer: Newcomer, ticket: int, login_deadline_s: float) -> Session:
+        session = Session(
+            self._premises,
+            self._make_gate(newcomer),
+            id=newcomer.session,
+            peer=newcomer.peer,
+            watcher=self,
+            login_deadline_s=login_deadline_s,
+            direct_tls=newcomer.direct_tls,
+        )
+        self._waiting[ticket] = session
+        self._tickets[session] = ticket
+        self._newcomers[session] = newcomer
+        self.sessions[session.id] = session
+        return session
 
     def forget(self, silent: _Silent) -> None:
         """It said nothing and is closed."""
@@ -261,20 +311,9 @@ class Listener:
             return
         peer, loopback = silent.peer
         newcomer = Newcomer(session=new_id(), peer=peer, loopback=loopback, direct_tls=direct_tls)
-        session = Session(
-            self._premises,
-            self._make_gate(newcomer),
-            id=newcomer.session,
-            peer=peer,
-            watcher=self,
-            login_deadline_s=left_s,
-            direct_tls=direct_tls,
-        )
-        holder = _Doorway(session) if direct_tls else session
         # Its first byte does not make it the newest: it keeps its place in the line.
-        self._waiting[silent.ticket] = session
-        self._tickets[session] = silent.ticket
-        self.sessions[session.id] = session
+        session = self._enter(newcomer, silent.ticket, left_s)
+        holder = _Doorway(session, self.speech) if direct_tls else session
         try:
             await loop.connect_accepted_socket(
                 lambda: holder,
@@ -296,12 +335,17 @@ class Listener:
         event = SessionRefused(
             ingress=self._premises.ingress,
             session=newcomer.session,
-            protocol="postgres",
+            protocol=self.speech.protocol,
             peer=newcomer.peer,
             refusal=Refusal(
                 code=RefusalCode.PROTOCOL,
-                reason="Direct TLS without ALPN 'postgresql'.",
-                hint="Connect with sslnegotiation=postgres, or offer ALPN postgresql.",
+                reason=f"Direct TLS without ALPN '{self.speech.alpn}'.",
+                hint=f"Offer ALPN {self.speech.alpn}"
+                + (
+                    ", or connect with sslnegotiation=postgres."
+                    if self.speech.protocol == "postgres"
+                    else "."
+                ),
             ),
         ).stamped(id=new_id(), at=now())
         stored = self._premises.bus.publish(event.subject, event.encoded(), id=event.id)
@@ -309,21 +353,22 @@ class Listener:
 
 
 class _Doorway(asyncio.Protocol):
-    """Lets a direct TLS connection in only where ALPN says that it is PostgreSQL.
+    """Lets a direct TLS connection in only where ALPN says what is spoken here; who offers none, only where that
+    is allowed.
 
-    Without that a browser could be made to speak to us (cross-protocol attack).
-
-    Source: PostgreSQL manual, "SSL Session Encryption".
+    Source: PostgreSQL manual, "SSL Session Encryption"; RFC 7301.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, speech: Speech) -> None:
         self._session = session
+        self._speech = speech
         self.adopted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         agent = cast("asyncio.Transport", transport)
         tls = transport.get_extra_info("ssl_object")
-        if tls is None or tls.selected_alpn_protocol() != ALPN:
+        chosen = tls.selected_alpn_protocol() if tls is not None else ""
+        if chosen != self._speech.alpn and (self._speech.alpn_required or chosen is not None):
             agent.abort()
             return
         self.adopted = True

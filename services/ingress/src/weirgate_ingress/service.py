@@ -1,4 +1,8 @@
-"""The ingress service: configuration, questions, the PostgreSQL listener, and the word from the console."""
+"""The ingress service: configuration, questions, the listeners, and the word from the console."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
 
 from weirgate_bus.port import Delivery, Subscription
 from weirgate_chassis import log
@@ -9,18 +13,42 @@ from weirgate_chassis.settings import split_address
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
+from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
 from weirgate_ingress.gates.postgres import GateTerms, PlanMasks, PostgresGate
-from weirgate_ingress.listener import Listener, ListenerLimits, Newcomer
+from weirgate_ingress.listener import Listener, ListenerLimits, MakeGate, Newcomer, Speech
+from weirgate_ingress.origins import Origin, Origins
 from weirgate_ingress.question import Questions
 from weirgate_ingress.settings import IngressSettings
 from weirgate_ingress.shell import Premises
 from weirgate_ingress.socket import raise_descriptor_limit
-from weirgate_ingress.token import Door, TokenVerifier, read_issuers
-from weirgate_ingress.upstreams import Upstreams
+from weirgate_ingress.token import Admission, Door, TokenVerifier, read_issuers
+from weirgate_ingress.upstreams import Upstream, Upstreams
 from weirgate_mask.keys import Keyring
+from weirgate_wire.postgres.startup import ALPN
 
 _STOP_MARGIN_S = 1.0
 """Left of the stop deadline for the bus to send what is queued."""
+
+
+_POSTGRES = Speech(protocol="postgres", alpn=ALPN, alpn_required=True)
+_HTTP = Speech(protocol="http", alpn="http/1.1", alpn_required=False)
+
+
+class Dialling:
+    """Dials upstreams of every protocol."""
+
+    def __init__(self) -> None:
+        self._postgres = Upstreams()
+        self._http = Origins()
+
+    async def dial(self, admission: Admission, *, parameters: Any, minor: int = 0) -> Upstream | Origin:
+        """Connect the upstream of the resource an agent was admitted to.
+
+        Raises:
+            DialError: with ``upstream_unavailable``.
+        """
+        dialler = self._http if admission.resource.protocol == "http" else self._postgres
+        return await dialler.dial(admission, parameters=parameters, minor=minor)
 
 
 class IngressService(Service[IngressSettings]):
@@ -33,11 +61,12 @@ class IngressService(Service[IngressSettings]):
         self.feed = ConfigFeed(host.bus, catalogs=False)
         self.port = 0
         """Where PostgreSQL agents connect, once started."""
+        self.http_port = 0
+        """Where HTTP agents connect, once started; 0: HTTP is not served."""
         self._verifier = TokenVerifier(read_issuers(settings.issuers_file))
-        self._masks = PlanMasks(Keyring(read_key(settings.mask_key_file)))
-        self._certificate: Certificate | None = None
-        if settings.tls_cert_file is not None and settings.tls_key_file is not None:
-            self._certificate = Certificate(settings.tls_cert_file, settings.tls_key_file)
+        keys = Keyring(read_key(settings.mask_key_file))
+        self._masks = PlanMasks(keys)
+        self._bodies = PlanBodies(keys)
         self._questions = Questions(
             host.bus,
             settings.name,
@@ -51,25 +80,18 @@ class IngressService(Service[IngressSettings]):
             sealer=Sealer(read_key(settings.recording_key_file)),
             questions=self._questions,
             door=Door(self._verifier, self._resource, self.feed.problem),
-            upstreams=Upstreams(),
+            upstreams=Dialling(),
             spawn=host.spawn,
-            tls=lambda: None if self._certificate is None else self._certificate.context(),
         )
-        self._listener = Listener(
-            self._premises,
-            self._gate,
-            ListenerLimits(
-                login_deadline_s=settings.login_deadline_s,
-                unauthenticated=settings.unauthenticated_limit,
-                sessions=settings.sessions_limit,
-            ),
-        )
+        self._listener = self._made(_POSTGRES, self._gate)
+        self._http_listener = self._made(_HTTP, self._http_gate)
+        self._listeners = (self._listener, self._http_listener)
         self._kills: Subscription | None = None
 
     async def start(self) -> None:
         """Read the configuration, hear verdicts and kills, then listen."""
         raise_descriptor_limit()
-        host, settings, listener = self.host, self.settings, self._listener
+        host, settings, listeners = self.host, self.settings, self._listeners
         await self.feed.start()
         self.feed.on_change(self._resources_changed)
         host.health.check("config", self.feed.problem)
@@ -77,41 +99,67 @@ class IngressService(Service[IngressSettings]):
         self._kills = await host.bus.subscribe(f"control.session.kill.{settings.name}.*", self._killed)
         host.spawn(self._verifier.keep_fresh(), "issuer keys")
         host.metrics.gauge(
-            "weirgate_ingress_sessions", "Open sockets of agents.", lambda: len(listener.sessions)
+            "weirgate_ingress_sessions",
+            "Open sockets of agents.",
+            lambda: sum(len(one.sessions) for one in listeners),
         )
         host.metrics.gauge(
             "weirgate_ingress_unauthenticated",
             "Sockets that have not logged in.",
-            lambda: listener.unauthenticated_count,
+            lambda: sum(one.unauthenticated_count for one in listeners),
         )
         host.metrics.gauge(
             "weirgate_ingress_turned_away",
             "Sockets closed for want of a place.",
-            lambda: listener.refused_count,
+            lambda: sum(one.refused_count for one in listeners),
         )
         host.metrics.gauge(
             "weirgate_ingress_held", "Operations that wait for a person.", lambda: self._questions.held_count
         )
-        self.port = await listener.start(*split_address(settings.postgres_listen))
-        log.info("listening", protocol="postgres", port=self.port, tls=self._certificate is not None)
+        tls = settings.tls_cert_file is not None
+        self.port = await self._listener.start(*split_address(settings.postgres_listen))
+        log.info("listening", protocol="postgres", port=self.port, tls=tls)
+        if settings.http_listen is not None:
+            self.http_port = await self._http_listener.start(*split_address(settings.http_listen))
+            log.info("listening", protocol="http", port=self.http_port, tls=tls)
 
     async def stop(self) -> None:
         """Tell every session that it is over, and wait for their last records."""
-        await self._listener.stop(max(0.5, self.settings.stop_deadline_s - 2 * _STOP_MARGIN_S))
+        deadline_s = max(0.5, self.settings.stop_deadline_s - 2 * _STOP_MARGIN_S)
+        await asyncio.gather(*(one.stop(deadline_s) for one in self._listeners))
         await self._questions.stop()
         if self._kills is not None:
             await self._kills.stop()
         await self.feed.stop()
 
-    def _turned_away(self) -> int:
-        return self._listener.refused_count
+    def _made(self, speech: Speech, gate: MakeGate) -> Listener:
+        settings = self.settings
+        certificate: Certificate | None = None
+        if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+            certificate = Certificate(settings.tls_cert_file, settings.tls_key_file, alpn=speech.alpn)
+        limits = ListenerLimits(
+            login_deadline_s=settings.login_deadline_s,
+            unauthenticated=settings.unauthenticated_limit,
+            sessions=settings.sessions_limit,
+        )
+        premises = replace(self._premises, tls=lambda: None if certificate is None else certificate.context())
+        return Listener(premises, gate, speech, limits)
+
+    def _http_gate(self, newcomer: Newcomer) -> HttpGate:
+        terms = HttpTerms(
+            ingress=self.settings.name,
+            session=newcomer.session,
+            peer=newcomer.peer,
+            cleartext_allowed=self.settings.cleartext_loopback and newcomer.loopback,
+        )
+        return HttpGate(terms, self._bodies)
 
     def _gate(self, newcomer: Newcomer) -> PostgresGate:
         terms = GateTerms(
             ingress=self.settings.name,
             session=newcomer.session,
             peer=newcomer.peer,
-            tls_available=self._certificate is not None,
+            tls_available=self.settings.tls_cert_file is not None,
             cleartext_allowed=self.settings.cleartext_loopback and newcomer.loopback,
         )
         return PostgresGate(terms, self._masks)
@@ -121,7 +169,7 @@ class IngressService(Service[IngressSettings]):
 
     def _resources_changed(self) -> None:
         """A resource that is withdrawn or points elsewhere ends the sessions that stand on the old one."""
-        for session in list(self._listener.sessions.values()):
+        for session in [session for one in self._listeners for session in one.sessions.values()]:
             admission = session.admission
             if admission is not None and self._resource(admission.resource.name) != admission.resource:
                 session.stop(
@@ -135,5 +183,5 @@ class IngressService(Service[IngressSettings]):
     def _killed(self, delivery: Delivery) -> None:
         session = delivery.subject.rsplit(".", 1)[-1]
         refusal = Refusal(code=RefusalCode.KILLED, reason="A person ended this session.")
-        found = self._listener.stop_session(session, refusal)
+        found = any(one.stop_session(session, refusal) for one in self._listeners)
         log.info("session kill", session=session, found=found)

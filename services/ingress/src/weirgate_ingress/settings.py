@@ -12,6 +12,8 @@ class IngressSettings(ServiceSettings):
 
     postgres_listen: Address = "127.0.0.1:5432"
     """Where PostgreSQL agents connect."""
+    http_listen: Address | None = None
+    """Where HTTP agents connect; absent: HTTP is not served."""
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     """Certificate agents see; absent: no TLS is offered, and then only loopback can log in."""

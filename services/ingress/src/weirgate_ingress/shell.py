@@ -31,7 +31,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 from weirgate_bus.port import Bus, BusError, BusFull, BusUnavailable, Stored
 from weirgate_chassis import log
@@ -72,14 +72,18 @@ from weirgate_ingress.gates.core import (
     LoginRefused,
     Record,
     Refused,
+    Renew,
     Send,
+    SendHead,
     Side,
     StartTls,
     Stop,
     Tape,
     TlsStarted,
+    Undial,
     Withdraw,
 )
+from weirgate_ingress.origins import Origin
 from weirgate_ingress.question import Question, Questions
 from weirgate_ingress.recording import Recording
 from weirgate_ingress.token import Admission, Door, TokenRefused
@@ -100,6 +104,7 @@ go in one commit with its next operation (one write and one fsync less per opera
 LEAVE_DEADLINE_S: Final = 60.0
 """Longest a gate may take to hang up after its agent has gone."""
 
+_LAST = (Hangup, Renew)
 _CLOSING = (OperationFinished, OperationFailed, OperationAbandoned, OperationRefused)
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
 
@@ -113,6 +118,11 @@ class PacedGate(Gate, Protocol):
         ...
 
     @property
+    def protocol(self) -> Literal["postgres", "http"]:
+        """What is spoken."""
+        ...
+
+    @property
     def secret_size_bytes(self) -> int:
         """Length of the cancel secret for ``Dialled``: more than 4 where the agent speaks protocol 3.2."""
         ...
@@ -121,7 +131,7 @@ class PacedGate(Gate, Protocol):
 class Dialler(Protocol):
     """Connects upstreams, given proof of login."""
 
-    async def dial(self, admission: Admission, *, parameters: Any, minor: int = 0) -> Upstream:
+    async def dial(self, admission: Admission, *, parameters: Any, minor: int = 0) -> Upstream | Origin:
         """Connect and log in, or raise ``DialError``."""
         ...
 
@@ -146,6 +156,7 @@ class Watcher(Protocol):
     """Who keeps the list of sessions."""
 
     def logged_in(self, session: "Session") -> None: ...
+    def renew(self, session: "Session", agent: asyncio.Transport, data: bytes) -> None: ...
     def gone(self, session: "Session") -> None: ...
 
 
@@ -184,7 +195,7 @@ class Session(asyncio.Protocol):
         self._trace = new_trace_id()
         self._agent: asyncio.Transport | None = None
         self._agent_lost = False
-        self._upstream: Upstream | None = None
+        self._upstream: Upstream | Origin | None = None
         self._process_id = 0
         self._recording = Recording(
             premises.bus,
@@ -340,6 +351,8 @@ class Session(asyncio.Protocol):
                 if self._lost and send.side is Side.UPSTREAM:
                     continue
                 self._bytes_waiting += len(send.data)
+            elif kind is SendHead and self._lost:
+                continue
             elif kind is Tape:
                 if self._lost:
                     continue
@@ -378,7 +391,7 @@ class Session(asyncio.Protocol):
                         return
                     queue.popleft()
                     continue
-                if type(head) is Hangup and not self._lost:
+                if type(head) in _LAST and not self._lost:
                     self._publish_finished()
                     recording.flush()
                     if self._records_open or not recording.settled:
@@ -416,6 +429,12 @@ class Session(asyncio.Protocol):
                     self._premises.spawn(self._guarded(self._upstream.cancel()), "cancel")
             case CancelOther():
                 self._premises.cancels.cancel(effect.process_id, effect.secret)
+            case SendHead():
+                self._send_head(effect)
+            case Undial():
+                self._undial()
+            case Renew():
+                self._renew(effect)
             case Hangup():
                 self._finish()
 
@@ -427,6 +446,27 @@ class Session(asyncio.Protocol):
             transport = self._upstream.transport if self._upstream is not None else None
         if transport is not None and not transport.is_closing():
             transport.write(effect.data)
+
+    def _send_head(self, effect: SendHead) -> None:
+        upstream = self._upstream
+        if isinstance(upstream, Origin) and not upstream.transport.is_closing():
+            upstream.transport.write(upstream.encode(effect.head))
+
+    def _undial(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.link.detach()
+        self._upstream_full = self._upstream_paused = False
+
+    def _renew(self, effect: Renew) -> None:
+        agent, self._agent = self._agent, None
+        self._leave()
+        if agent is None or agent.is_closing() or self._agent_lost:
+            self._watcher.gone(self)
+            return
+        if self._agent_paused:
+            agent.resume_reading()
+        self._watcher.renew(self, agent, effect.data)
 
     def _ask(self, event: OperationIntercepted) -> None:
         self._publish_finished()
@@ -585,15 +625,18 @@ class Session(asyncio.Protocol):
     async def _log_in(self, login: Login) -> None:
         try:
             self.admission = await self._premises.door.admit(
-                agent=login.agent, resource=login.resource, token=login.token
+                agent=login.agent,
+                resource=login.resource,
+                token=login.token,
+                protocol=self._gate.protocol,
             )
         except TokenRefused as refused:
             event = SessionRefused(
                 ingress=self._premises.ingress,
                 session=self.id,
-                protocol="postgres",
+                protocol=self._gate.protocol,
                 peer=self.peer,
-                claimed_agent=login.agent[:256],
+                claimed_agent=login.agent[:256] or None,
                 claimed_resource=login.resource[:256],
                 refusal=refused.refusal,
             ).stamped(id=new_id(), at=now(), trace=self._trace)
@@ -609,7 +652,7 @@ class Session(asyncio.Protocol):
             return
         self._watcher.logged_in(self)
         self._expire_later()
-        self._feed(LoggedIn(identity=self.admission.identity))
+        self._feed(LoggedIn(identity=self.admission.identity, resource=self.admission.resource))
 
     async def _dial(self, dial: Dial) -> None:
         assert self.admission is not None, "a gate dials after it was told that the agent has logged in"
@@ -630,10 +673,13 @@ class Session(asyncio.Protocol):
         if self._over:
             upstream.transport.abort()
             return
+        self._undial()
         self._upstream = upstream
         upstream.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
+        if self._process_id:
+            self._premises.cancels.drop(self._process_id)
         self._process_id, secret = self._premises.cancels.make(self._cancelled, size_bytes=size_bytes)
-        self._feed(Dialled(parameters=upstream.parameters, process_id=self._process_id, secret=secret))
+        self._feed(Dialled(parameters=dict(upstream.parameters), process_id=self._process_id, secret=secret))
         upstream.attach(self)
 
     def _cancelled(self) -> None:

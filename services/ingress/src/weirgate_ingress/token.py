@@ -43,6 +43,10 @@ ALGORITHMS: Final = ("RS256", "ES256", "EdDSA", "Ed25519")
 LEEWAY_S: Final = 5
 TOKEN_LIMIT_BYTES: Final = 16 * 1024
 CACHE_LIMIT: Final = 10_000
+_WHERE: Final = {
+    "postgres": "Use the name of a registered resource as the database name.",
+    "http": "Begin the path with the name of a registered resource: /<resource>/…",
+}
 _RENEW = "Get a new token and connect again."
 
 
@@ -195,15 +199,21 @@ class Door:
         self._resource = resource
         self._problem = problem
 
-    async def admit(self, *, agent: str, resource: str, token: str) -> Admission:
+    async def admit(self, *, agent: str, resource: str, token: str, protocol: str) -> Admission:
         """Check token, name and resource, in that order: who is not known learns nothing about resources.
+
+        Args:
+            agent: the name that was claimed; empty where the protocol has no place for one.
+            resource: name of the resource asked for.
+            token: as the agent sent it.
+            protocol: what is spoken here; a resource of another protocol is none.
 
         Raises:
             TokenRefused: with ``token_invalid``, ``token_expired``, ``resource_unknown``,
                 ``log_unavailable``.
         """
         identity = await self._verifier.verify(token)
-        if identity.agent != agent:
+        if agent and identity.agent != agent:
             raise _invalid("the token is for another agent than the user name given")
         if self._problem() is not None:
             raise TokenRefused(
@@ -215,13 +225,13 @@ class Door:
             )
         narrowed = identity.resources is not None and resource not in identity.resources
         document = None if narrowed else self._resource(resource)
-        if document is None or document.protocol != "postgres":
+        if document is None or document.protocol != protocol:
             # One refusal for both: an agent cannot list what exists by asking.
             raise TokenRefused(
                 Refusal(
                     code=RefusalCode.RESOURCE_UNKNOWN,
                     reason="There is no such resource for this agent.",
-                    hint="Use the name of a registered resource as the database name.",
+                    hint=_WHERE[protocol],
                 )
             )
         return Admission(_MAKER, identity=identity, resource=document)

@@ -29,6 +29,7 @@ from weirgate_chassis import log
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.address import AddressError, UpstreamAddress, read_address
+from weirgate_ingress.credential import CredentialError, Credentials
 from weirgate_ingress.socket import tune
 from weirgate_ingress.token import Admission
 from weirgate_wire.postgres.error import PeerError, UsageError
@@ -36,7 +37,6 @@ from weirgate_wire.postgres.login import LoginFailed, LoginTerms, UpstreamLogin,
 from weirgate_wire.postgres.startup import ALPN, CancelRequest, SslRequest
 
 CANCEL_DEADLINE_S: Final = 5.0
-CREDENTIAL_LIMIT_BYTES: Final = 64 * 1024
 _LOGIN_BUFFER_LIMIT_BYTES: Final = 256 * 1024
 _RETRY = "Try again later; an operator can see why in the log of the gateway."
 
@@ -130,6 +130,12 @@ class Link(asyncio.Protocol):
         if self._lost:
             sink.upstream_lost()
 
+    def detach(self) -> None:
+        """Hear nothing more of it, and close it at once."""
+        self._sink = None
+        if self.transport is not None:
+            self.transport.abort()
+
     @property
     def early_bytes(self) -> int:
         """Bytes that have come in and were not read."""
@@ -184,7 +190,7 @@ class Upstreams:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        self._environment = os.environ if environment is None else environment
+        self._credentials = Credentials(environment)
 
     async def dial(self, admission: Admission, *, parameters: Mapping[str, str], minor: int = 0) -> Upstream:
         """Connect and log in to the resource an agent was admitted to.
@@ -200,9 +206,11 @@ class Upstreams:
         resource = admission.resource
         try:
             address = read_address(resource)
-            password = self._credential(resource)
+            password = self._credentials.read(resource)
         except AddressError as error:
             raise _unavailable(resource, f"address: {error}") from error
+        except CredentialError as error:
+            raise _unavailable(resource, str(error)) from error
         if address.application is not None:
             parameters = {"application_name": address.application, **parameters}
         try:
@@ -218,24 +226,6 @@ class Upstreams:
             raise _unavailable(resource, str(error)) from error
         except OSError as error:
             raise _unavailable(resource, f"{type(error).__name__}: {error.strerror or error}") from error
-
-    def _credential(self, resource: ResourceDocument) -> str | None:
-        if resource.credential is None:
-            return None
-        scheme, _, rest = resource.credential.partition(":")
-        value: str | None = None
-        if scheme == "env":
-            value = self._environment.get(rest)
-        elif scheme == "file":
-            try:
-                content = Path(rest).read_bytes()
-                if len(content) <= CREDENTIAL_LIMIT_BYTES:
-                    value = content.decode().removesuffix("\n").removesuffix("\r")
-            except (OSError, UnicodeDecodeError) as error:
-                raise _unavailable(resource, f"credential file: {type(error).__name__}") from error
-        if not value:
-            raise _unavailable(resource, f"the {scheme} credential is empty or missing")
-        return value
 
 
 class _NoTls(Exception):

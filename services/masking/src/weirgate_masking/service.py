@@ -22,6 +22,7 @@ from weirgate_chassis.service import Host, Service
 from weirgate_contracts.events import OperationIntercepted, OperationPlanned
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.subjects import INTERCEPTED
+from weirgate_masking.call import CallState, certain_route, is_call, plan_call
 from weirgate_masking.planner import PlanningState, plan, state_of
 from weirgate_masking.settings import MaskingSettings
 from weirgate_sql.lineage import outputs
@@ -124,10 +125,13 @@ class PlanningDesk:
         except Exception as error:  # noqa: BLE001  (the outermost: whatever it is, the operation is refused)
             log.error("plan failed", reason=log.describe(error))
             found = _impossible(_FAILED)
-        catalog = self.feed.catalogs.get(operation.resource)
+        # No catalog stands behind a call, not even where an older one of that name is still in the log.
+        catalog = None if is_call(operation) else self.feed.catalogs.get(operation.resource)
         return _answer(operation, found, self.feed.revision, catalog.revision if catalog else "")
 
     def _plan(self, operation: OperationIntercepted) -> str:
+        if is_call(operation):
+            return self._plan_call(operation)
         context = operation.context
         refers = any(_REFERS.search(one.text) for one in operation.statements)
         key = (
@@ -143,15 +147,39 @@ class PlanningDesk:
         if known is not None:
             self._plans.move_to_end(key)
             return known
-        made = plan(operation, self._state(operation.resource)).model_dump_json()
-        self._plans[key] = made
+        return self._keep(key, plan(operation, self._state(operation.resource)))
+
+    def _plan_call(self, operation: OperationIntercepted) -> str:
+        state = CallState(
+            resource=self.feed.resources.get(operation.resource),
+            fields=self.feed.fields.get(operation.resource, {}),
+            rules=self.feed.masking,
+        )
+        if operation.call is None or operation.statements or operation.protocol != "http":
+            return plan_call(operation, state).model_dump_json()
+        # Of a well-formed call nothing but its route and the groups of its agent is in the plan.
+        route = certain_route(operation, state.resource)
+        key = ("call", operation.resource, operation.identity.groups, route)
+        known = self._plans.get(key)
+        if known is not None:
+            self._plans.move_to_end(key)
+            return known
+        return self._keep(key, plan_call(operation, state))
+
+    def _keep(self, key: tuple[object, ...], made: Plan) -> str:
+        written = self._plans[key] = made.model_dump_json()
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)
-        return made
+        return written
 
     def _state(self, resource: str) -> PlanningState:
         known = self._states.get(resource)
         if known is None:
+            registered = self.feed.resources.get(resource)
+            if registered is not None and registered.protocol != "postgres":
+                return PlanningState(
+                    lineage=outputs, touch=touch, problem="the resource is not one of PostgreSQL"
+                )
             known = self._states[resource] = state_of(
                 columns=self.feed.labels.get(resource, {}),
                 rules=self.feed.masking,

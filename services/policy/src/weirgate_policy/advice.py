@@ -20,8 +20,8 @@ from weirgate_policy.vocabulary import (
     APPLIES,
     ATTRIBUTES,
     CONTEXT_VALUES,
+    CONTEXTS,
     ENTITY_TYPES,
-    SESSION_ACTIONS,
     ancestry,
     schema,
 )
@@ -221,7 +221,7 @@ def _types(variable: str, rule: Rule) -> set[str]:
 
 def _attributes(variable: str, rule: Rule) -> set[str]:
     if variable == "context":
-        kinds = {"Session" if name in SESSION_ACTIONS else "Statement" for name in _actions(rule)}
+        kinds = {CONTEXTS[name] for name in _actions(rule)}
     else:
         kinds = _types(variable, rule)
     return {name for kind in kinds for name in ATTRIBUTES[kind]}

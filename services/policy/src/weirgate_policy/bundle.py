@@ -20,6 +20,7 @@ from weirgate_policy.obligation import BadAnnotation, Obligation, read_annotatio
 from weirgate_policy.problem import Problem
 from weirgate_policy.rule import WHOLE_CONTEXT, Rule, read_rule
 from weirgate_policy.source import RuleText, find_token, place_of, split_rules, syntax_error
+from weirgate_policy.tag import TagRead
 
 __all__ = ["Bundle", "BundleError", "Known", "Problem", "Slice", "check", "compile_policies"]
 
@@ -46,6 +47,8 @@ class Slice:
     forbids: bool
     context: frozenset[str]
     whole_context: bool
+    tags: frozenset[TagRead]
+    """Names that any of them reads of tags."""
     by_column: bool
     by_label: bool
 
@@ -84,6 +87,7 @@ class Bundle:
             forbids=any(not rule.permits for rule in rules.values()),
             context=context,
             whole_context=WHOLE_CONTEXT in context,
+            tags=frozenset(read for rule in rules.values() for read in rule.tags),
             by_column=any(rule.by_column for rule in rules.values()),
             by_label=any(rule.by_label for rule in rules.values()),
         )

@@ -6,6 +6,7 @@ reached the other.
 """
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 _SYSTEM = frozenset({"pg_catalog", "information_schema", "pg_toast"})
@@ -46,6 +47,15 @@ function_id = table_id
 """Return the id of a Function."""
 
 
+UNLISTED = "<unlisted>"
+"""Stands for every path that fits no template. No template can hold these characters."""
+
+
+def route_id(resource: str, template: str) -> str:
+    """Return the id of a Route; an empty template stands for every path that fits none."""
+    return f"{resource}{template}" if template else f"{resource}/{UNLISTED}"
+
+
 def uid(kind: str, name: str) -> dict[str, str]:
     """Return a reference to an entity."""
     return {"type": kind, "id": name}
@@ -56,6 +66,13 @@ def entity(kind: str, id: str, parents: tuple[tuple[str, str], ...] = (), /, **a
     return json.dumps(
         {"uid": uid(kind, id), "attrs": attributes, "parents": [uid(*parent) for parent in parents]},
         separators=(",", ":"),
+    )
+
+
+def carrier(kind: str, id: str, tags: Iterable[tuple[str, str | int]]) -> str:
+    """Return an entity that carries tags as a JSON text."""
+    return json.dumps(
+        {"uid": uid(kind, id), "attrs": {}, "parents": [], "tags": dict(tags)}, separators=(",", ":")
     )
 
 

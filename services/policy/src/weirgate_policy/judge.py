@@ -10,95 +10,47 @@ hold. Only what passes all of them can be held, and only what is not held is all
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
-from weirgate_contracts.identity import Identity
-from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_contracts.operation import (
     STATEMENT_LIMIT_BYTES,
     Definition,
-    Limits,
-    SessionContext,
     Statement,
     Touched,
 )
 from weirgate_contracts.refusal import Refusal, RefusalCode
-from weirgate_contracts.value import EventId
-from weirgate_policy import wording
-from weirgate_policy.memory import Lru
-from weirgate_policy.obligation import NOTHING, WINDOW_DEFAULT_S, Obligation, strictest
+from weirgate_policy import call, wording
+from weirgate_policy.finding import (
+    Finding,
+    Granted,
+    JudgingState,
+    Reader,
+    base_context,
+    gravity,
+    labels_of,
+    unmasked,
+)
+from weirgate_policy.obligation import WINDOW_DEFAULT_S, Obligation, strictest
 from weirgate_policy.pair import NotUnderstood, Pair, pairs_of
-from weirgate_policy.ruling import Asking, ContextValue, Entity, Ruling
+from weirgate_policy.ruling import Asking, Ruling
 from weirgate_policy.view import Ref
 from weirgate_policy.vocabulary import TRANSACTIONS
-from weirgate_sql.model import Catalog, Touch, Unreadable
+from weirgate_sql.model import Touch, Unreadable
+
+__all__ = ["Granted", "Judgement", "JudgingState", "Reader", "deny", "judge", "labels_of", "shown"]
 
 TEXT_LIMIT_BYTES = 16 * 1024
 """Most of what a hold shows to the people who decide."""
-FINDINGS_LIMIT = 8192
 REMEMBERED_LIMIT = 16 * 1024
 """Characters of an operation whose finding is remembered: 8192 texts of 1 MiB would be 8 GiB."""
 STATEMENTS_LIMIT = 10_000
 """Statements of one operation that are judged; one with more is refused."""
 
 Judgement = OperationAllowed | OperationDenied | OperationHeld
-Reader = Callable[[str, Catalog, SessionContext], Sequence[Touch]]
-"""``weirgate_sql.touch.touch``: raises Unreadable."""
 
 _REFERS = re.compile(r"execute|fetch|move|close|deallocate|current|cursor|declare|prepare|discard", re.I)
 """A text without any of these words can refer to no prepared statement and no cursor."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """An approval that was read back from the log and found good for exactly this operation."""
-
-    request: EventId
-    groups: frozenset[str]
-    """Reviewers who agreed, as the request asked for."""
-    quorum: int
-
-    def covers(self, obligation: Obligation) -> bool:
-        """Say whether it is at least what the rules ask for now."""
-        return set(obligation.hold) <= self.groups and obligation.quorum <= self.quorum
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What was found out about an operation's texts: the verdict without the names of one operation."""
-
-    refusal: Refusal | None = None
-    rules: tuple[str, ...] = ()
-    touched: tuple[Touched, ...] = ()
-    obligation: Obligation = NOTHING
-    unmask: tuple[str, ...] = ()
-    defines: tuple[Definition, ...] = ()
-    search_path_may_change: bool = False
-    catalog_may_change: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgingState:
-    """Everything beside the operation that a verdict on one resource depends on."""
-
-    revision: int
-    """Log sequence of the newest configuration event in it."""
-    read: Reader
-    asking: Asking | None = None
-    """Rules, catalog and labels; ``None``: see ``refusal``."""
-    labels: tuple[str, ...] = ()
-    """Every label ``unmask`` is answered for, sorted; see :func:`labels_of`."""
-    refusal: Refusal | None = None
-    """Why nothing can be judged on this resource at present."""
-    findings: Lru[tuple[object, ...], Finding] = field(default_factory=lambda: Lru(FINDINGS_LIMIT))
-
-
-def labels_of(*named: str) -> tuple[str, ...]:
-    """Return every label to answer ``unmask`` for: those named by configuration, and those of the
-    detectors."""
-    return tuple(sorted({*named, *DETECTOR_LABELS}))
 
 
 def judge(
@@ -122,7 +74,10 @@ def judge(
         return _denied(operation, state, Finding(refusal=refusal))
     if (refusal := _outside(operation, state.asking)) is not None:
         return _denied(operation, state, Finding(refusal=refusal))
-    if _size(operation) > REMEMBERED_LIMIT:
+    if operation.call is not None:
+        # Rulings are remembered; a finding depends on all that rules read of a call, which seldom comes again.
+        finding = call.finding_of(operation, operation.call, state, state.asking)
+    elif _size(operation) > REMEMBERED_LIMIT:
         finding = _Judging(operation, state, state.asking).finding()
     else:
         key = _key(operation, state.asking)
@@ -143,6 +98,10 @@ def _outside(operation: OperationIntercepted, asking: Asking) -> Refusal | None:
         return wording.resource_unknown(operation.resource)
     if operation.resource != asking.view.name or operation.protocol != asking.view.protocol:
         return wording.not_understood(f"{operation.resource} is not spoken to by {operation.protocol}")
+    if (operation.protocol == "http") != (operation.call is not None):
+        return wording.not_understood("it is not of its protocol")
+    if operation.call is not None and operation.statements:
+        return wording.not_understood("it is a call and a statement in one")
     return None
 
 
@@ -220,14 +179,7 @@ class _Judging:
         refusal = self._take(asked, holds=any(one.phase == "run" for one in self.operation.statements))
         if refusal is not None:
             return refusal
-        pairs = [Pair("unmask", Ref("Label", name=label)) for label in self.state.labels]
-        # A permit that asks for a person's word shows nothing in clear without it, and nobody is asked for a
-        # label.
-        self.unmask = tuple(
-            pair.ref.name
-            for pair, ruling in self.asking.ask(identity, pairs, base)
-            if ruling.permitted and not ruling.obligation.hold
-        )
+        self.unmask = unmasked(self.asking, identity, self.state.labels, base)
         return None
 
     def _statements(self) -> Refusal | None:
@@ -283,7 +235,7 @@ class _Judging:
     def _take(self, asked: Sequence[tuple[Pair, Ruling]], *, holds: bool) -> Refusal | None:
         refused = [(pair, ruling) for pair, ruling in asked if not ruling.permitted]
         if refused:
-            pair, ruling = min(refused, key=_gravity)
+            pair, ruling = min(refused, key=gravity)
             return wording.refused_pair(
                 pair, words=self.words, resource=self.view.name, rules=ruling.rules,
                 reasons=ruling.reasons, failed=ruling.failed,
@@ -331,35 +283,6 @@ class _Judging:
             self.path_known = False
 
 
-def base_context(operation: OperationIntercepted) -> dict[str, ContextValue]:
-    """Return what rules can know of every operation. Facts the token does not state are left out."""
-    identity: Identity = operation.identity
-    found: dict[str, ContextValue] = {
-        "resource": operation.resource,
-        "protocol": operation.protocol,
-        "database": operation.context.database,
-    }
-    if identity.user is not None:
-        found["user"] = Entity("User", identity.user)
-    if identity.run is not None:
-        found["run"] = Entity("Run", identity.run)
-    if identity.tool is not None:
-        found["tool"] = identity.tool
-    return found
-
-
-def _gravity(one: tuple[Pair, Ruling]) -> tuple[bool, ...]:
-    """Sort what leads sideways before what is opaque before what is forbidden before what is not
-    permitted."""
-    pair, ruling = one
-    return (
-        not pair.action.startswith("lateral."),
-        pair.action != "opaque",
-        not ruling.failed,
-        not ruling.rules,
-    )
-
-
 def _denied(operation: OperationIntercepted, state: JudgingState | None, finding: Finding) -> OperationDenied:
     if finding.refusal is None:
         raise ValueError("a denial without a refusal")
@@ -378,7 +301,7 @@ def _allowed(
         ingress=operation.ingress, session=operation.session, operation=operation.operation,
         intercepted=operation.id, digest=operation.digest,
         policy_revision=state.revision, catalog_revision=_catalog_revision(state),
-        rules=finding.rules, touched=finding.touched, unmask=finding.unmask, limits=_limits(finding),
+        rules=finding.rules, touched=finding.touched, unmask=finding.unmask, limits=finding.obligation.limits,
         defines=finding.defines, search_path_may_change=finding.search_path_may_change,
         catalog_may_change=finding.catalog_may_change, request=granted.request if granted else None,
     )  # fmt: skip
@@ -394,20 +317,25 @@ def _held(operation: OperationIntercepted, state: JudgingState, finding: Finding
         resource=operation.resource, identity=operation.identity,
         groups=asked.hold, quorum=asked.quorum, window_s=asked.window_s or WINDOW_DEFAULT_S,
         reason="; ".join(asked.reasons) or f"a rule asks for the word of {', '.join(asked.hold)}",
-        text=shown(operation.statements),
+        text=shown(operation),
     )  # fmt: skip
 
 
-def _limits(finding: Finding) -> Limits:
-    return finding.obligation.limits
-
-
 def _catalog_revision(state: JudgingState | None) -> str:
-    return state.asking.view.catalog.revision if state is not None and state.asking is not None else ""
+    return state.asking.view.catalog_revision if state is not None and state.asking is not None else ""
 
 
-def shown(statements: Sequence[Statement]) -> str:
-    """Return what would be done, for the people who decide: texts, and the values bound to them."""
+def shown(operation: OperationIntercepted) -> str:
+    """Return what would be done, for the people who decide: texts, and the values bound to them; or a call."""
+    shown = call.shown_call(operation.call) if operation.call is not None else _shown(operation.statements)
+    text = shown.encode(errors="replace")
+    if len(text) <= TEXT_LIMIT_BYTES:
+        return text.decode()
+    note = f"\n-- cut: {len(text)} bytes in all"
+    return text[: TEXT_LIMIT_BYTES - len(note)].decode(errors="ignore") + note
+
+
+def _shown(statements: Sequence[Statement]) -> str:
     parts: list[str] = []
     for one in statements:
         parts.append(one.text)
@@ -420,8 +348,4 @@ def shown(statements: Sequence[Statement]) -> str:
                 parts.append(f"-- ${number}: {value.size_bytes} bytes, sha256 {value.sha256}")
             else:
                 parts.append(f"-- ${number} = NULL")
-    text = "\n".join(parts).encode()
-    if len(text) <= TEXT_LIMIT_BYTES:
-        return text.decode()
-    note = f"\n-- cut: {len(text)} bytes in all"
-    return text[: TEXT_LIMIT_BYTES - len(note)].decode(errors="ignore") + note
+    return "\n".join(parts)

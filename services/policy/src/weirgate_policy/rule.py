@@ -12,7 +12,8 @@ from typing import Any
 from cedarpy import pst
 
 from weirgate_policy.obligation import Obligation
-from weirgate_policy.vocabulary import ancestry
+from weirgate_policy.tag import TagRead
+from weirgate_policy.vocabulary import TAGS, ancestry
 
 SAME_FOR_A_TABLE = frozenset({"table", "schema"})
 """Attributes with one value for every column of a table."""
@@ -33,6 +34,8 @@ class Rule:
     obligation: Obligation
     context: frozenset[str]
     """Attributes of the context it reads, or ``*``."""
+    tags: frozenset[TagRead]
+    """Names it reads of attributes that are tags."""
     by_column: bool
     """Whether two columns of one table can fare differently under it."""
     by_label: bool
@@ -63,6 +66,7 @@ class Rule:
 def read_rule(*, policy: str, name: str, number: int, tree: pst.Template, obligation: Obligation) -> Rule:
     """Make a rule of its syntax tree."""
     context: set[str] = set()
+    tags: set[TagRead] = set()
     by_column = by_label = False
     for node in walk(tree):
         match node:
@@ -74,12 +78,13 @@ def read_rule(*, policy: str, name: str, number: int, tree: pst.Template, obliga
             case _:
                 pass
     for clause in tree.clauses:
-        used, columns = _uses(clause)
+        used, named, columns = _uses(clause)
         context |= used
+        tags |= named
         by_column |= columns
     return Rule(
         id=f"{policy}/{name}", policy=policy, number=number, tree=tree, obligation=obligation,
-        context=frozenset(context), by_column=by_column, by_label=by_label,
+        context=frozenset(context), tags=frozenset(tags), by_column=by_column, by_label=by_label,
     )  # fmt: skip
 
 
@@ -97,22 +102,33 @@ def walk(node: object) -> Iterator[object]:
             stack.extend(getattr(value, field.name) for field in fields(value))
 
 
-def _uses(clause: object) -> tuple[set[str], bool]:
-    """Return the attributes of the context that conditions read, and whether they can tell columns apart."""
+def _uses(clause: object) -> tuple[set[str], set[TagRead], bool]:
+    """Return the attributes of the context that conditions read, the names they read of tags, and whether they
+    can tell columns apart."""
     context: set[str] = set()
+    tags: set[TagRead] = set()
     by_column = False
     stack: list[Any] = [clause]
     while stack:
         value = stack.pop()
         match value:
+            case pst.BinaryOp(
+                op="has_tag" | "get_tag",
+                left=pst.GetAttr(base=pst.Var(name="context"), attr=attr),
+                right=pst.StringLit(value=name),
+            ):
+                context.add(attr)
+                tags.add((attr, name))
             case pst.GetAttr(base=pst.Var(name="context"), attr=attr):
                 context.add(attr)
+                tags |= {(attr, None)} if attr in TAGS else set()
             case pst.HasAttr(base=pst.Var(name="context"), attrs=attrs):
                 context.add(attrs[0])
             case pst.GetAttr(base=pst.Var(name="resource"), attr=attr):
                 by_column |= attr not in SAME_FOR_A_TABLE
             case pst.Var(name="context"):
                 context.add(WHOLE_CONTEXT)
+                tags |= {(name, None) for name in TAGS}
             case pst.Var(name="resource"):
                 by_column = True
             case _:
@@ -122,7 +138,7 @@ def _uses(clause: object) -> tuple[set[str], bool]:
                     stack.extend(value.values())
                 elif is_dataclass(value) and not isinstance(value, type):
                     stack.extend(getattr(value, field.name) for field in fields(value))
-    return context, by_column
+    return context, tags, by_column
 
 
 def _principal_fits(scope: pst.PrincipalOrResourceConstraint, agent: str, groups: frozenset[str]) -> bool:

@@ -9,14 +9,17 @@ from cedarpy import AuthzResult, Decision, Entities, is_authorized_batch
 
 from weirgate_contracts.identity import Identity
 from weirgate_policy.bundle import Bundle, Slice
-from weirgate_policy.entity import entity, uid
+from weirgate_policy.entity import carrier, entity, uid
 from weirgate_policy.memory import Lru
 from weirgate_policy.obligation import NOTHING, Obligation, strictest
 from weirgate_policy.pair import Pair
+from weirgate_policy.tag import Tagged, Tags, names_of
 from weirgate_policy.view import Ref, ResourceView
-from weirgate_policy.vocabulary import APPLIES, ATTRIBUTES, PARENTS, SESSION_ACTIONS, ancestry
+from weirgate_policy.vocabulary import APPLIES, ATTRIBUTES, CONTEXTS, PARENTS, TAGS, ancestry
 
 RULINGS_LIMIT = 50_000
+REMEMBERED_LIMIT = 1024
+"""Characters of a context whose ruling is remembered: values an agent sends could fill the memory."""
 
 
 class Entity(NamedTuple):
@@ -26,9 +29,9 @@ class Entity(NamedTuple):
     id: str
 
 
-ContextValue = str | int | Entity
-Context = tuple[tuple[str, ContextValue], ...]
-"""The attributes of the context that some rule of a slice reads, sorted by name."""
+ContextValue = str | int | Entity | Tagged
+Context = tuple[tuple[str, str | int | Entity | Tags], ...]
+"""The attributes of the context that some rule of a slice reads, sorted by name; of tags those names it reads."""
 RulingKey = tuple[str, frozenset[str], str, Ref, Context]
 
 
@@ -122,13 +125,14 @@ class Asking:
             for action, several in by_action.items():
                 answered |= self._rule(identity, slices[action], action, several, entities)
         for key, ruling in answered.items():
-            self.known[key] = ruling
+            if _size(key[4]) <= REMEMBERED_LIMIT:
+                self.known[key] = ruling
         return answered
 
     def _rule(
         self, identity: Identity, piece: Slice, action: str, keys: Sequence[RulingKey], entities: Entities
     ) -> dict[RulingKey, Ruling]:
-        context = _json(keys[0][4])  # one projection for a slice, so one for all these keys
+        context = _json(keys[0][4], action)  # one projection for a slice, so one for all these keys
         results = is_authorized_batch(
             [
                 {
@@ -151,6 +155,12 @@ class Asking:
         more += {_ACTIONS[name] for key in keys for name in ancestry(key[2])}
         named = {value for key in keys for _, value in key[4] if isinstance(value, Entity)}
         more += [entity(one.kind, one.id, name=one.id) for one in sorted(named)]
+        more += {
+            carrier(TAGS[name], f"{key[2]}/{name}", value.values)
+            for key in keys
+            for name, value in key[4]
+            if isinstance(value, Tags)
+        }
         return Entities.from_json_str(self.view.entities((key[3] for key in keys), more))
 
 
@@ -164,15 +174,40 @@ def _agent(agent: str, groups: Iterable[str]) -> str:
 
 
 def _projected(piece: Slice, action: str, context: Mapping[str, ContextValue]) -> Context:
-    known = ATTRIBUTES["Session"] if action in SESSION_ACTIONS else ATTRIBUTES["Statement"]
+    known = ATTRIBUTES[CONTEXTS[action]]
     wanted = known if piece.whole_context else known & piece.context
-    return tuple(sorted((name, context[name]) for name in wanted if name in context))
+    found: list[tuple[str, str | int | Entity | Tags]] = []
+    for name in sorted(wanted & context.keys()):
+        value = context[name]
+        if not isinstance(value, Tagged):
+            found.append((name, value))
+        elif (tags := value.narrowed(names_of(piece.tags, name))) is not None:
+            found.append((name, tags))
+    return tuple(found)
 
 
-def _json(context: Context) -> str:
-    return json.dumps(
-        {name: {"__entity": uid(*value)} if isinstance(value, Entity) else value for name, value in context}
-    )
+def _size(context: Context) -> int:
+    size = 0
+    for _, value in context:
+        if isinstance(value, Tags):
+            size += sum(len(name) + len(str(one)) for name, one in value.values)
+        elif isinstance(value, str):
+            size += len(value)
+    return size
+
+
+def _json(context: Context, action: str) -> str:
+    found: dict[str, object] = {}
+    for name, value in context:
+        match value:
+            case Entity():
+                found[name] = {"__entity": uid(*value)}
+            case Tags():
+                # One projection for each action, so the action tells the entities of one question apart.
+                found[name] = {"__entity": uid(TAGS[name], f"{action}/{name}")}
+            case _:
+                found[name] = value
+    return json.dumps(found)
 
 
 def _ruling(result: AuthzResult, piece: Slice) -> Ruling:

@@ -1,7 +1,10 @@
 """What verdicts are given under, kept as configuration and catalogs change."""
 
+from collections.abc import Mapping
+
 from weirgate_chassis import log
 from weirgate_chassis.config import ConfigFeed
+from weirgate_contracts.config import ResourceDocument
 from weirgate_policy import wording
 from weirgate_policy.bundle import Bundle, BundleError, compile_policies
 from weirgate_policy.judge import JudgingState, Reader, labels_of
@@ -50,21 +53,39 @@ class States:
             return JudgingState(
                 revision=revision, read=self._read, refusal=wording.resource_unknown(resource)
             )
+        if document.protocol == "http":
+            return self._of_calls(document)
         catalog = watches.catalog(resource)
         if catalog is None:
             return JudgingState(revision=revision, read=self._read, refusal=wording.catalog_missing(resource))
         found = self._states.get(resource)
         if found is None:
             labels = self._feed.labels.get(resource, {})
-            named = [rule.label for rule in self._feed.masking if "*" not in rule.label]
             view = ResourceView(name=resource, catalog=catalog, labels=labels, protocol=document.protocol)
             found = self._states[resource] = JudgingState(
                 revision=revision,
                 read=self._read,
                 asking=Asking(bundle=self._bundle, view=view),
-                labels=labels_of(*labels.values(), *named),
+                labels=self._labels(labels),
             )
         return found
+
+    def _of_calls(self, document: ResourceDocument) -> JudgingState:
+        """Return what a call is judged under: its resource has no catalog to wait for."""
+        found = self._states.get(document.name)
+        if found is None:
+            view = ResourceView(name=document.name, protocol=document.protocol, routes=document.routes)
+            found = self._states[document.name] = JudgingState(
+                revision=self._feed.revision,
+                read=self._read,
+                asking=Asking(bundle=self._bundle, view=view),
+                labels=self._labels(self._feed.fields.get(document.name, {})),
+            )
+        return found
+
+    def _labels(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        named = [rule.label for rule in self._feed.masking if "*" not in rule.label]
+        return labels_of(*labels.values(), *named)
 
     def _compiled(self, texts: dict[str, str]) -> Bundle:
         try:

@@ -6,7 +6,7 @@ columns) takes 140 ms to parse and 21 ms to extend for one agent; the dozen enti
 ms.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from weirgate_policy.entity import (
@@ -16,6 +16,7 @@ from weirgate_policy.entity import (
     function_id,
     is_system,
     label_chain,
+    route_id,
     schema_id,
     table_id,
 )
@@ -26,34 +27,41 @@ class Ref(NamedTuple):
     """Something an action is asked on, by its names in the catalog."""
 
     kind: str
-    """``Resource Table Column Function Label``."""
+    """``Resource Table Column Function Label Route``."""
     schema: str = ""
     name: str = ""
-    """Of the table, function or label."""
+    """Of the table, function or label; the template of a route, empty where a path fits none."""
     column: str = ""
 
 
+_NO_CATALOG = Catalog(database="", login="", search_path=(), relations={})
+
+
 class ResourceView:
-    """A resource, its catalog at one revision, and the labels on its columns."""
+    """A resource: its catalog at one revision and the labels on its columns, or its routes."""
 
     def __init__(
         self,
         *,
         name: str,
-        catalog: Catalog,
+        catalog: Catalog | None = None,
         labels: Mapping[str, str] | None = None,
         protocol: str = "postgres",
+        routes: Sequence[str] = (),
     ) -> None:
         """Make a view.
 
         Args:
             name: Of the resource.
-            catalog: Of its database.
+            catalog: Of its database; an HTTP resource has none.
             labels: ``schema.table.column`` to label.
             protocol: The resource's.
+            routes: Of HTTP: templates of paths.
         """
         self.name = name
-        self.catalog = catalog
+        self.catalog = catalog or _NO_CATALOG
+        self.catalog_revision = catalog.revision if catalog is not None else ""
+        self.routes = tuple(routes)
         self.labels: Mapping[str, str] = dict(labels or {})
         self.protocol = protocol
         self._made: dict[Ref, tuple[str, dict[str, str]]] = {}
@@ -139,6 +147,10 @@ class ResourceView:
                     language=" ".join(sorted(languages)) or "unknown",
                     definer=any(one.security_definer for one in overloads), system=is_system(ref.schema),
                 )  # fmt: skip
+            case "Route":
+                id = route_id(self.name, ref.name)
+                above = self.made(Ref("Resource"))[1]
+                own = entity("Route", id, (("Resource", self.name),), name=ref.name)
             case "Label":
                 chain = label_chain(ref.name)
                 return ref.name, {f"Label::{number}::{ref.name}": one for number, one in enumerate(chain)}

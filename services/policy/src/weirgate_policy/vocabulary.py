@@ -25,15 +25,19 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip().strip('"') for part in text.split(",") if part.strip())
 
 
-def _declared() -> tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
+def _declared() -> tuple[dict[str, frozenset[str]], dict[str, tuple[str, ...]], dict[str, str]]:
     applies: dict[str, frozenset[str]] = {}
     parents: dict[str, tuple[str, ...]] = {}
+    contexts: dict[str, str] = {}
     for found in _ACTION.finditer(_PLAIN):
         on = re.search(r"resource:\s*(\[[^\]]*\]|\w+)", found["applies"] or "")
+        of = re.search(r"context:\s*(\w+)", found["applies"] or "")
         for name in _names(found["names"]):
             applies[name] = frozenset(_names(on[1].strip("[]"))) if on else frozenset()
             parents[name] = _names(found["parents"] or "")
-    return applies, parents
+            if of is not None:
+                contexts[name] = of[1]
+    return applies, parents, contexts
 
 
 _DECLARED = _declared()
@@ -41,6 +45,8 @@ APPLIES: Mapping[str, frozenset[str]] = _DECLARED[0]
 """Action to the entity types it is asked on; empty for a group of actions."""
 PARENTS: Mapping[str, tuple[str, ...]] = _DECLARED[1]
 """Action to the groups it is directly in."""
+CONTEXTS: Mapping[str, str] = _DECLARED[2]
+"""Action to the kind of context it is asked with: ``Session``, ``Statement``, ``Call``."""
 
 ENTITY_TYPES: frozenset[str] = frozenset(_ENTITY.findall(_PLAIN))
 """Every declared entity type."""
@@ -76,10 +82,16 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {name: frozenset() for name in ENTITY
     )
     for found in _RECORD.finditer(_PLAIN)
 }
-"""Entity type, or kind of context (``Session``, ``Statement``), to its attributes."""
+"""Entity type, or kind of context (``Session``, ``Statement``, ``Call``), to its attributes."""
 
-SESSION_ACTIONS = frozenset({"connect", "unmask"})
-"""Actions asked once an operation, with a context that knows no statement; all others know one."""
+TAGS: Mapping[str, str] = {name: kind for name, kind in re.findall(r"(\w+)\??:\s*(Values|Numbers)\b", _PLAIN)}
+"""Attribute of a ``Call`` whose values are tags, to the entity type that carries them."""
+METHODS: Mapping[str, str] = {
+    name.partition(".")[2].upper(): name
+    for name in APPLIES
+    if CONTEXTS.get(name) == "Call" and name != "http.other"
+}
+"""Method to its action; every other method is ``http.other``."""
 
 PHASES = ("prepare", "run", "fetch")
 TRANSACTIONS = {"I": "none", "T": "open", "E": "failed"}
@@ -87,6 +99,8 @@ TRANSACTIONS = {"I": "none", "T": "open", "E": "failed"}
 CONTEXT_VALUES: Mapping[str, tuple[str, ...]] = {
     "phase": PHASES,
     "transaction": tuple(TRANSACTIONS.values()),
-    "protocol": ("postgres",),
+    "protocol": ("postgres", "http"),
 }
 """Attributes of the context that have few values, all known."""
+PROTOCOL_OF = {"Statement": "postgres", "Call": "http"}
+"""Kind of context to the only protocol it has."""

@@ -1,4 +1,4 @@
-"""Keeping the catalogs of all resources fresh, and knowing when one may not be judged with.
+"""Keeping the catalogs of all databases fresh, and knowing when one may not be judged with.
 
 Of one resource::
 
@@ -118,7 +118,8 @@ class Watches:
     def follow(
         self, resources: Mapping[str, ResourceDocument], observed: Mapping[str, CatalogObserved]
     ) -> None:
-        """Take over what configuration and log say now."""
+        """Take over what configuration and log say now. Only databases have catalogs."""
+        resources = {name: one for name, one in resources.items() if one.protocol == "postgres"}
         for name in list(self._watches):
             if resources.get(name) != self._watches[name].document:
                 self._end(self._watches.pop(name))

@@ -6,12 +6,17 @@ that a column is in the way and not which: else refusals were a catalog one coul
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_policy.body import Unread
+from weirgate_policy.entity import route_id
 from weirgate_policy.pair import Pair
 from weirgate_policy.view import Ref
 
 REASON_LIMIT = 1900
+UNLISTED = "(unlisted path)"
+"""Names a path that fits no template: the path itself may hold values."""
 _ASK = "Do without it, or ask the people who run this gateway for a rule that permits it."
 _HINTS = {
     "connect": "Nothing can be done on this resource; ask the people who run this gateway for access.",
@@ -108,6 +113,79 @@ def refused_pair(
     return Refusal(code=code, reason=f"{what}: {because}{said}."[:REASON_LIMIT], rules=rules, hint=hint)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedCall:
+    """A call the rules said no to. Names method and template; never a value of path, query, header or body."""
+
+    action: str
+    method: str
+    route: str | None
+    resource: str
+    rules: tuple[str, ...]
+
+    def by_rules(self, reasons: tuple[str, ...]) -> Refusal:
+        """Return the refusal where a rule forbids it, or none permits it."""
+        if self.rules:
+            said = f" ({'; '.join(reasons)})" if reasons else ""
+            return self._refusal(f"{self._named()} forbids it{said}", _ASK)
+        if self.route is None:
+            hint = "Check the path: it is none of the routes this resource lists. "
+        elif self.method not in ("GET", "HEAD", "OPTIONS"):
+            hint = "Reading (GET) may still be permitted. "
+        else:
+            hint = ""
+        wanted = f'{self.action} on Route::"{route_id(self.resource, self.route or "")}"'
+        return self._refusal(
+            "no rule permits it", f"{hint}Or ask the people who run this gateway to permit {wanted}."
+        )
+
+    def by_body(self, why: Unread) -> Refusal:
+        """Return the refusal where a rule reads a body that was not read."""
+        return self._refusal(f"{self._named()} reads its body, which {why.reason}", why.hint, why.code)
+
+    def by_twice(self, where: str) -> Refusal:
+        """Return the refusal where a rule reads a name that stands more than once."""
+        because = f"{self._named()} reads a name that stands more than once in {where}"
+        return self._refusal(because, "Send each name once.", RefusalCode.UNPARSABLE)
+
+    def by_fault(self) -> Refusal:
+        """Return the refusal where a rule fails."""
+        return self._refusal(f"{self._named()} could not be evaluated, and that denies", _ASK)
+
+    def _named(self) -> str:
+        return f"rule {', '.join(self.rules)}"
+
+    def _refusal(self, because: str, hint: str, code: RefusalCode = RefusalCode.DENIED) -> Refusal:
+        what = f"{_called(self.method, self.route, self.resource)} ({self.action}) is refused"
+        return Refusal(code=code, reason=f"{what}: {because}."[:REASON_LIMIT], rules=self.rules, hint=hint)
+
+
+def _called(method: str, route: str | None, resource: str) -> str:
+    return f"{method[:40]} {route or UNLISTED} on {resource}"
+
+
+def hold_unread(
+    method: str, route: str | None, resource: str, groups: tuple[str, ...], rules: tuple[str, ...]
+) -> Refusal:
+    """Return the refusal for a call that people would have to agree to without its body being read."""
+    return Refusal(
+        code=RefusalCode.UNSUPPORTED,
+        reason=f"{_called(method, route, resource)} waits for the word of {', '.join(groups)}, and its body is of "
+        "a type that is not read: an approval cannot be bound to what nobody read."[:REASON_LIMIT],
+        rules=rules,
+        hint="Send the body as JSON or as a form.",
+    )
+
+
+def routes_changed(resource: str) -> Refusal:
+    """Return the refusal for a call whose route ingress saw otherwise than the judge."""
+    return Refusal(
+        code=RefusalCode.CATALOG_CHANGED,
+        reason=f"the routes of {resource} were changed a moment ago.",
+        hint="Send it again.",
+    )
+
+
 def masked_predicate(ref: Ref, label: str, *, flows: bool, words: Words, resource: str) -> Refusal:
     """Return the refusal for a masked column that decides which rows come back, or is written elsewhere."""
     thing = words.name(ref, resource)
@@ -137,8 +215,8 @@ def not_understood(reason: str) -> Refusal:
     """Return the refusal for a statement no rule can speak of."""
     return Refusal(
         code=RefusalCode.UNSUPPORTED,
-        reason=f"the statement cannot be judged: {reason}"[:REASON_LIMIT],
-        hint="Use another form of statement.",
+        reason=f"the operation cannot be judged: {reason}"[:REASON_LIMIT],
+        hint="Say it in another form.",
     )
 
 
@@ -193,8 +271,8 @@ def judge_failed() -> Refusal:
     """Return the refusal where judging itself failed."""
     return Refusal(
         code=RefusalCode.UNSUPPORTED,
-        reason="the statement could not be judged: the judge failed on it.",
-        hint="Say the same in simpler SQL; the people who run this gateway find the fault in its log.",
+        reason="the operation could not be judged: the judge failed on it.",
+        hint="Say the same in a simpler form; the people who run this gateway find the fault in its log.",
     )
 
 
@@ -203,7 +281,7 @@ def grant_refused(why: str) -> Refusal:
     return Refusal(
         code=RefusalCode.HELD_REFUSED,
         reason=f"the approval does not hold for this operation: {why}.",
-        hint="Send the statement again to ask for a new approval.",
+        hint="Send it again to ask for a new approval.",
     )
 
 

@@ -24,9 +24,10 @@ from weirgate_recorder.layout import WIDTH
 from weirgate_recorder.prove import Busy, Contradicted, rebuild, verify
 from weirgate_recorder.query import Ambiguous, ReadModel, SessionFilter
 from weirgate_recorder.reach import Gateway, Unreachable
+from weirgate_recorder.reading import Reading
 from weirgate_recorder.replay import document, moment, tell
+from weirgate_recorder.scene import Scene
 from weirgate_recorder.store import StoreUnavailable
-from weirgate_recorder.transcript import Scene, Transcript
 
 REFUSED: Final = 1
 MISUSED: Final = 2
@@ -136,7 +137,7 @@ def replay_session(
         bool, typer.Option("--instant", help="At once; always so where the output is no terminal.")
     ] = False,
     operation: Annotated[int | None, typer.Option(help="Only this operation.", min=1)] = None,
-    rows: Annotated[int, typer.Option(help="Rows shown of each result.", min=0)] = 20,
+    rows: Annotated[int, typer.Option(help="Rows shown of each result, or lines of each body.", min=0)] = 20,
     raw: Annotated[
         bool, typer.Option("--raw", help="The recorded bytes themselves, in hexadecimal.")
     ] = False,
@@ -148,9 +149,9 @@ def replay_session(
 
     async def play() -> None:
         gateway = Gateway(directory=data_dir)
-        ingress, found = await _place(gateway, session)
+        ingress, found, protocol = await _place(gateway, session)
         sealer = gateway.sealer()
-        transcript = Transcript(rows=rows)
+        reading = Reading(protocol, rows=rows)
         pace = _Pace(speed if paced else None)
         empty = True
         async for each in gateway.recordings([f"recording.{ingress}.{found}"]):
@@ -164,11 +165,11 @@ def replay_session(
                     await pace.wait(frame.at_us)
                     _print_raw(frame, as_json=as_json)
                 elif not raw:
-                    for scene in transcript.feed(frame):
+                    for scene in reading.feed(frame):
                         await _play(scene, pace, operation, as_json=as_json)
         if empty:
             _fail(f"there is no recording of session {found}")
-        for scene in transcript.finish():
+        for scene in reading.finish():
             await _play(scene, pace, operation, as_json=as_json)
 
     _run(play())
@@ -212,15 +213,15 @@ def _print_raw(frame: Frame, *, as_json: bool) -> None:
         print(f"  {start:06x}  {piece.hex():<48}  {text}")
 
 
-async def _place(gateway: Gateway, given: str) -> tuple[str, str]:
-    """Find ingress and full id; a full id needs no read model."""
+async def _place(gateway: Gateway, given: str) -> tuple[str, str, str | None]:
+    """Find ingress, full id and protocol; a full id needs no read model."""
     try:
         async with ReadModel.open(gateway.read_model_dsn()) as read_model:
             found = await _find(read_model, given)
-        return found["ingress"], found["session"]
+        return found["ingress"], found["session"], found["protocol"]
     except (StoreUnavailable, Unreachable):
         if re.fullmatch(r"[A-Za-z0-9_-]{1,63}", given):
-            return "*", given
+            return "*", given, None
         raise
 
 

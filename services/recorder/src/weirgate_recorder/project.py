@@ -33,6 +33,7 @@ from weirgate_contracts.events import (
     SessionRefused,
     decode,
 )
+from weirgate_contracts.http import call_text
 
 Patch = dict[str, Any]
 Document = Mapping[str, Any]
@@ -139,10 +140,13 @@ def _array(values: Any) -> str:
 
 
 def _intercepted(document: Document, at: datetime) -> Patch:
-    statements = document["statements"]
-    text = (
-        statements[0]["text"] if len(statements) == 1 else ";\n".join([each["text"] for each in statements])
-    )
+    statements, call = document["statements"], document.get("call")
+    if call is not None:
+        text = call_text(call["method"], call["path"], call["query"])
+    elif len(statements) == 1:
+        text = statements[0]["text"]
+    else:
+        text = ";\n".join([each["text"] for each in statements])
     return {
         "at": at,
         "resource": document["resource"],
@@ -188,9 +192,14 @@ def _held(document: Document, at: datetime) -> Patch:
 
 def _planned(document: Document, at: datetime) -> Patch:
     labels: dict[str, None] = {}
-    for statement in document["plan"]["statements"]:
+    plan = document["plan"]
+    for statement in plan["statements"]:
         for output in statement["outputs"] or ():
             labels.update(dict.fromkeys(output["labels"]))
+    body = plan.get("body")
+    if body is not None:
+        for field_ in body["fields"]:
+            labels.update(dict.fromkeys(field_["labels"]))
     return {"masking_revision": document["masking_revision"], "masked": _array(labels) if labels else None}
 
 
@@ -199,7 +208,11 @@ def _refusal(document: Document) -> Patch:
 
 
 def _finished(document: Document, at: datetime) -> Patch:
-    return {
+    response = document.get("response")
+    answered: Patch = {}
+    if response is not None:
+        answered = {"status": response["status"], "response_type": _clean(response["type"]) or None}
+    return answered | {
         "outcome": document["outcome"],
         "sqlstate": document["sqlstate"],
         "tags": _array(document["tags"]),

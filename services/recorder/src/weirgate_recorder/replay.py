@@ -9,6 +9,14 @@
                         2 │ [pii.email]
                        2 rows
                      ◂ SELECT 2
+    12:03:05.100  #2 ▸ POST /v1/orders?dry=1 HTTP/1.1
+                       content-type: application/json
+                       │ {"customer":7}
+                       14 B of application/json from the agent
+    12:03:05.140  #2 ◂ 201 Created
+                       content-type: application/json
+                       │ {"id":12,"email":"[pii.email:7f3a9c01d2e4]"}
+                       44 B of application/json to the agent
 """
 
 from collections.abc import Iterator
@@ -17,8 +25,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from weirgate_recorder.layout import WIDTH, fit, grid, lines_of, size, visible
-from weirgate_recorder.transcript import (
+from weirgate_recorder.scene import (
+    Answered,
+    Body,
     Bytes,
+    Called,
     Copied,
     Done,
     Left,
@@ -77,6 +88,41 @@ def tell(scene: Scene, *, width: int = WIDTH) -> Iterator[str]:
             side = "from the agent" if scene.direction == "i" else "to the agent"
             yield f"{head}? {size(scene.size_bytes)} {side} that are no readable message"
             yield _cut(_MARGIN + scene.start[:64].hex(" ", 4), width)
+        case Called():
+            yield from _wrapped(f"{head}▸ ", visible(f"{scene.method} {scene.target} {scene.version}"), width)
+            yield from _headers(scene.headers, width)
+        case Answered():
+            yield from _wrapped(f"{head}◂ ", visible(f"{scene.status} {scene.reason}".rstrip()), width)
+            yield from _headers(scene.headers, width)
+        case Body():
+            yield from _body(scene, width)
+
+
+def _headers(headers: tuple[tuple[str, str], ...], width: int) -> Iterator[str]:
+    for name, value in headers:
+        yield from _wrapped(f"{_MARGIN}{visible(name)}: ", visible(value), width)
+
+
+def _body(scene: Body, width: int) -> Iterator[str]:
+    if scene.text:
+        lines = lines_of(scene.text)
+        if lines[-1] == "":
+            del lines[-1]
+        for line in lines[:_TEXT_LINES_LIMIT]:
+            yield from _wrapped(_MARGIN + "│ ", line, width)
+        if len(lines) > _TEXT_LINES_LIMIT:
+            yield f"{_MARGIN}… {len(lines) - _TEXT_LINES_LIMIT} more lines"
+    yield from _headers(scene.trailers, width)
+    way = "from the agent" if scene.direction == "in" else "to the agent"
+    told = f"{size(scene.size_bytes)} of {visible(scene.type)}" if scene.type else size(scene.size_bytes)
+    parts = [
+        f"{told} {way}",
+        visible(scene.encoding),
+        "not text" if scene.text is None and scene.size_bytes else "",
+        "the beginning shown" if scene.text and scene.cut else "",
+        "" if scene.whole else "cut off",
+    ]
+    yield _cut(_MARGIN + ", ".join(part for part in parts if part), width)
 
 
 def _said(head: str, scene: Said, phase: str, text: str, width: int) -> Iterator[str]:

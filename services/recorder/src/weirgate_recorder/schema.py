@@ -156,4 +156,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     );
     comment on table recordings is 'Where the recording of a session lies in the RECORDING stream';
     """,
+    """
+    alter table operations
+        add column status        integer,
+        add column response_type text;
+    comment on column operations.text is 'SQL, or method, path and query of an HTTP call';
+    comment on column operations.status is 'Of HTTP: status the upstream answered';
+    comment on column operations.response_type is 'Of HTTP: media type it answered with, without parameters';
+    """,
 )

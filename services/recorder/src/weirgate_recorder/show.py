@@ -89,6 +89,8 @@ def _operation(row: Row, width: int) -> Iterator[str]:
         facts.append(span(row["duration_us"]))
     if row["tags"]:
         facts.append("; ".join(map(visible, row["tags"])))
+    if row.get("status") is not None:
+        facts.append(f"{row['status']} {visible(row['response_type'] or '')}".rstrip())
     if row["rows"]:
         facts.append(f"{row['rows']} rows")
     if row["bytes_out"]:
@@ -124,7 +126,7 @@ def _masks(row: Row) -> str:
     if masked:
         parts.append(" ".join(masked))
     if row["cells_masked"]:
-        parts.append(f"{row['cells_masked']} cells")
+        parts.append(f"{row['cells_masked']} {'values' if row['protocol'] == 'http' else 'cells'}")
     if clear:
         parts.append(f"in clear: {' '.join(sorted(clear))}")
     return ", ".join(parts)
@@ -133,9 +135,10 @@ def _masks(row: Row) -> str:
 def _revisions(row: Row) -> str:
     if row["policy_revision"] is None:
         return ""
+    catalog = "" if row["protocol"] == "http" else f"catalog {row['catalog_revision']}, "
     return (
         f"policy {row['policy_revision']}, masking {row['masking_revision'] or '-'}, "
-        f"catalog {row['catalog_revision']}, log {row['sequence']}"
+        f"{catalog}log {row['sequence']}"
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from weirgate_bus.port import Bus, BusError, Delivery
 from weirgate_contracts.events import EVENTS
+from weirgate_contracts.http import call_text
 from weirgate_contracts.subjects import AUDIT_STREAM, AUDIT_SUBJECTS
-from weirgate_recorder.layout import WIDTH, fit, span, visible
+from weirgate_recorder.layout import WIDTH, fit, size, span, visible
 
 _POLL_S: Final = 0.25
 _PLACE: Final = re.compile(r"\{(\w+)\}")
@@ -172,8 +173,35 @@ def _refused(event: dict[str, Any]) -> str:
     return f"{event['refusal']['code']}: {event['refusal']['reason']}"
 
 
+def _asked(event: dict[str, Any]) -> str:
+    call = event.get("call")
+    if call is not None:
+        return f"{_who(event)} {call_text(call['method'], call['path'], call['query'])}"
+    return f"{_who(event)} " + "; ".join(each["text"] for each in event["statements"])
+
+
+def _finished(event: dict[str, Any]) -> str:
+    response = event.get("response")
+    if response is not None:
+        answered = f"{event['outcome']} {response['status']} {response['type']}".rstrip()
+        return (
+            f"{answered}, {size(event['bytes_out'])}, {event['cells_masked']} masked, "
+            f"{span(event['duration_us'])}"
+        )
+    return (
+        f"{event['outcome']} {' '.join(event['tags'])} {event['sqlstate'] or ''} {event['rows']} rows, "
+        f"{event['cells_masked']} masked, {span(event['duration_us'])}"
+    )
+
+
 def _planned(event: dict[str, Any]) -> str:
     plan = event["plan"]
+    if (body := plan.get("body")) is not None:
+        labels = {label for field in body["fields"] for label in field["labels"]}
+        unread = "refused" if body["unread"] == "refuse" else "passed"
+        return ("masks " + " ".join(sorted(labels)) if labels else "masks no field") + (
+            f", what cannot be read is {unread}"
+        )
     labels = {
         label for each in plan["statements"] for output in each["outputs"] or () for label in output["labels"]
     }
@@ -186,15 +214,12 @@ _SUMMARIES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "session.opened": lambda e: f"{_who(e)} from {e['peer']}",
     "session.refused": lambda e: f"{e['claimed_agent']}→{e['claimed_resource']} {_refused(e)}",
     "session.closed": lambda e: f"by {e['reason']}, {e['operations']} operations",
-    "operation.intercepted": lambda e: f"{_who(e)} " + "; ".join(each["text"] for each in e["statements"]),
+    "operation.intercepted": _asked,
     "operation.allowed": lambda e: _rules(e) + (" after approval" if e["request"] else ""),
     "operation.denied": lambda e: f"{_refused(e)} {_rules(e)}",
     "operation.held": lambda e: f"for {' '.join(e['groups'])}: {e['reason']}",
     "operation.planned": _planned,
-    "operation.finished": lambda e: (
-        f"{e['outcome']} {' '.join(e['tags'])} {e['sqlstate'] or ''} {e['rows']} rows, "
-        f"{e['cells_masked']} masked, {span(e['duration_us'])}"
-    ),
+    "operation.finished": _finished,
     "operation.failed": _refused,
     "operation.refused": _refused,
     "operation.abandoned": lambda e: f"{e['reason']}, {'sent' if e['sent'] else 'not sent'}",

@@ -23,6 +23,18 @@ from typing import Final, Literal
 
 from weirgate_contracts.recording import Frame
 from weirgate_recorder.cell import NUMBERS, show_cell
+from weirgate_recorder.scene import (
+    SHOWN_BYTES,
+    Bytes,
+    Copied,
+    Done,
+    Left,
+    Notified,
+    Said,
+    Scene,
+    Table,
+    Told,
+)
 from weirgate_wire.postgres import PeerError, Splitter
 from weirgate_wire.postgres import frame as wire
 from weirgate_wire.postgres.agent import (
@@ -57,94 +69,6 @@ from weirgate_wire.postgres.upstream import (
 )
 
 _LIMITS: Final = dict.fromkeys(range(0x21, 0x7F), wire.STREAM_LIMIT_BYTES)
-_SHOWN_BYTES: Final = 2048
-"""Of what cannot be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
-    at_us: int
-    operation: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said(_Scene):
-    """The agent sent a text to run, or to prepare."""
-
-    phase: Literal["run", "prepare", "function"]
-    text: str
-    parameters: tuple[str | None, ...] = ()
-    limit: int = 0
-    """Rows asked for, 0: all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table(_Scene):
-    """Rows the agent was sent."""
-
-    columns: tuple[str, ...]
-    numbers: tuple[bool, ...]
-    """Columns that hold numbers."""
-    rows: tuple[tuple[str | None, ...], ...]
-    """The first rows."""
-    count: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copied(_Scene):
-    """COPY data that went one way."""
-
-    direction: Literal["in", "out"]
-    lines: tuple[str, ...]
-    """The first lines."""
-    messages: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done(_Scene):
-    """A statement ended well."""
-
-    tag: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told(_Scene):
-    """An error or a notice."""
-
-    severity: str
-    code: str
-    text: str
-    detail: str | None = None
-    hint: str | None = None
-    failed: bool = False
-    """An error, not a notice."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notified(_Scene):
-    """A NOTIFY reached the agent."""
-
-    channel: str
-    payload: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left(_Scene):
-    """The agent said goodbye."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bytes(_Scene):
-    """Bytes that are no message we can read."""
-
-    direction: str
-    size_bytes: int
-    start: bytes
-
-
-Scene = Said | Table | Copied | Done | Told | Notified | Left | Bytes
 
 
 @dataclass(slots=True)
@@ -230,7 +154,7 @@ class Transcript:
             operation=frame.operation,
             direction=frame.direction,
             size_bytes=len(body),
-            start=body[:_SHOWN_BYTES],
+            start=body[:SHOWN_BYTES],
         )
 
     def _unit(self, frame: Frame, unit: wire.Frame | wire.Run | wire.Part) -> Iterator[Scene]:

@@ -1,5 +1,6 @@
-"""The demo upstream `shop`: seeded once, registered, with the starter rules and one token an agent."""
+"""The demo upstreams `shop` and `crm`: made once, registered, with the starter rules and one token an agent."""
 
+import sys
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -9,8 +10,10 @@ from typing import Any
 from weirgate_cli.apply import Problems, load
 from weirgate_cli.gateway import Failed, Gateway
 from weirgate_cli.publish import refused_problems, send
+from weirgate_embedded.demo.crm import ROUTES
 from weirgate_embedded.layout import Layout, UpRefused
 from weirgate_embedded.postgres import Postgres
+from weirgate_embedded.supervisor import Child, clean_environment
 
 AGENTS: dict[str, tuple[str, ...]] = {
     "reader": ("readers",),
@@ -40,6 +43,20 @@ def seed(server: Postgres, layout: Layout, say: Callable[[str], None]) -> None:
     say(f"demo shop seeded in {time.monotonic() - began:.1f} s")
 
 
+def crm_child(layout: Layout) -> Child:
+    """Return the HTTP upstream as a child to be supervised."""
+    layout.secret("crm.token")
+    return Child(
+        name="crm",
+        argv=[
+            sys.executable, "-m", "weirgate_embedded.demo.crm", "--port", str(layout.port("crm")),
+            "--token-file", str(layout.secrets / "crm.token"), "--log", str(layout.logs / "crm-access.log"),
+        ],
+        environment=clean_environment(),
+        log_file=layout.logs / "crm.log",
+    )  # fmt: skip
+
+
 def documents(layout: Layout) -> Path:
     """Write what registers the shop, and return the directory with it and the starter rules."""
     directory = layout.directory / "demo"
@@ -53,6 +70,23 @@ def documents(layout: Layout) -> Path:
         f"credential: file:{layout.secrets / 'shop.password'}\n"
         f"catalog: postgresql://shop_catalog@127.0.0.1:{port}/shop?sslmode=disable\n"
         f"catalog_credential: file:{layout.secrets / 'shop-catalog.password'}\n"
+    )
+    routes = "".join(f"  - {route}\n" for route in ROUTES)
+    (directory / "crm.yaml").write_text(
+        "kind: resource\n"
+        "name: crm\n"
+        "protocol: http\n"
+        f"upstream: http://127.0.0.1:{layout.port('crm')}\n"
+        "inject: bearer\n"
+        f"credential: file:{layout.secrets / 'crm.token'}\n"
+        f"routes:\n{routes}"
+        "---\n"
+        "kind: labels\n"
+        "resource: crm\n"
+        "fields:\n"
+        '  "* /**/email": pii.email\n'
+        '  "* /**/phone": pii.phone\n'
+        '  "* /**/card": payment.card\n'
     )
     return directory
 
@@ -77,8 +111,11 @@ def publish(layout: Layout, say: Callable[[str], None]) -> dict[str, Any]:
         found = "; ".join(str(problem) for problem in refused_problems(error))
         raise UpRefused(f"the demo's documents were refused: {error.message} {found}".rstrip()) from error
     tokens = {agent: _mint(console, agent, groups) for agent, groups in AGENTS.items()}
-    say("demo resource shop registered, tokens minted for " + ", ".join(tokens))
-    return {"tokens": tokens, "resources": [{"name": "shop", "protocol": "postgres"}]}
+    say("demo resources shop and crm registered, tokens minted for " + ", ".join(tokens))
+    return {
+        "tokens": tokens,
+        "resources": [{"name": "shop", "protocol": "postgres"}, {"name": "crm", "protocol": "http"}],
+    }
 
 
 def starter_pack() -> Path:
@@ -107,5 +144,10 @@ def upstreams(layout: Layout) -> dict[str, Any]:
             "password_file": str(layout.secrets / "shop.password"),
             "superuser_password_file": str(layout.secrets / "upstream.password"),
             "log": str(layout.logs / "upstream.log"),
-        }
+        },
+        "crm": {
+            "url": f"http://127.0.0.1:{layout.port('crm')}",
+            "token_file": str(layout.secrets / "crm.token"),
+            "log": str(layout.logs / "crm-access.log"),
+        },
     }

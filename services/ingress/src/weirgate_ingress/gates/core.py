@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from weirgate_wire.http.head import RequestHead
+
+from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import (
     OperationAllowed,
     OperationIntercepted,
@@ -56,6 +59,7 @@ class LoggedIn:
     """The token is good and the resource exists."""
 
     identity: Identity
+    resource: ResourceDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +171,14 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SendHead:
+    """Send the head of an HTTP request to the upstream, as judged; the shell adds host, base path and
+    credential."""
+
+    head: RequestHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tape:
     """Record bytes of the session. ``direction`` is ``i`` (from the agent) or ``o`` (to the agent)."""
 
@@ -225,6 +237,11 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undial:
+    """Close the upstream's socket, at once; what still comes from it is not heard. The next operation dials anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelUpstream:
     """Ask the upstream to cancel what it is doing for this session."""
 
@@ -243,8 +260,29 @@ class Hangup:
     """Close both sockets, once what was sent has drained (bounded). Nothing follows."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew:
+    """The session is over and the agent's socket is not: a new session begins on it with these bytes, which the agent
+    sent already. Carried out when everything is on disk; nothing follows."""
+
+    data: bytes
+
+
 Effect = (
-    Send | Tape | Record | Ask | Withdraw | StartTls | Login | Dial | CancelUpstream | CancelOther | Hangup
+    Send
+    | SendHead
+    | Undial
+    | Renew
+    | Tape
+    | Record
+    | Ask
+    | Withdraw
+    | StartTls
+    | Login
+    | Dial
+    | CancelUpstream
+    | CancelOther
+    | Hangup
 )
 
 

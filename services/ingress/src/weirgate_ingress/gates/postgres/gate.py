@@ -18,7 +18,7 @@ recorded (if
    ``SessionOpened`` was).
 """
 
-from typing import assert_never
+from typing import Literal, assert_never
 
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import (
@@ -36,7 +36,7 @@ from weirgate_ingress.gates.core import (
     Stop,
     TlsStarted,
 )
-from weirgate_ingress.gates.postgres.outbox import Outbox
+from weirgate_ingress.gates.outbox import Outbox
 from weirgate_ingress.gates.postgres.session import Session
 from weirgate_ingress.gates.postgres.startup import Stage, StartupPart
 from weirgate_ingress.gates.postgres.state import State
@@ -49,6 +49,8 @@ _CANCEL_SECRET_3_2_BYTES = 32
 
 class PostgresGate:
     """One agent's connection. Raises nothing but what is our own bug."""
+
+    protocol: Literal["postgres"] = "postgres"
 
     __slots__ = ("_bytes_in", "_masks", "_out", "_session", "_startup", "_terms")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from weirgate_contracts.events import OperationAllowed
 from weirgate_contracts.masking import Plan, StatementPlan
 from weirgate_contracts.operation import Statement
-from weirgate_ingress.gates.postgres.outbox import Tally
+from weirgate_ingress.gates.outbox import Tally
 from weirgate_ingress.gates.postgres.segment import Ending
 from weirgate_ingress.gates.postgres.terms import Copy, PlanMismatch, Rows
 

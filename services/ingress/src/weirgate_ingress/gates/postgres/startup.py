@@ -27,7 +27,7 @@ from weirgate_contracts.events import SessionClosed, SessionOpened, SessionRefus
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import CancelOther, Dial, Dialled, Hangup, Login, Record, StartTls
-from weirgate_ingress.gates.postgres.outbox import Outbox
+from weirgate_ingress.gates.outbox import Outbox
 from weirgate_ingress.gates.postgres.parameter import ParameterRefused, check_parameters
 from weirgate_ingress.gates.postgres.result import check_setting
 from weirgate_ingress.gates.postgres.terms import GateTerms

@@ -9,9 +9,9 @@ from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_contracts.refusal import Refusal
 from weirgate_ingress.gates.core import Record
+from weirgate_ingress.gates.outbox import Outbox, Tally
 from weirgate_ingress.gates.postgres.name import Names
 from weirgate_ingress.gates.postgres.operation import NO_PLAN, Operation
-from weirgate_ingress.gates.postgres.outbox import Outbox, Tally
 from weirgate_ingress.gates.postgres.searchpath import parse_search_path
 from weirgate_ingress.gates.postgres.segment import Segment
 from weirgate_ingress.gates.postgres.terms import GateTerms, Masks

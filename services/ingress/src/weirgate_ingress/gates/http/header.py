@@ -1,0 +1,122 @@
+"""Which header fields pass, which are dropped, and which no event may hold.
+
+=====================  ==========================================================================================
+dropped from requests  credentials for the gateway, hop-by-hop fields, ``Host`` and framing (made anew), ``Expect``
+                       (the gateway's own to answer), ``Forwarded`` and its kin (an agent could claim anything),
+                       ``Range`` (a part of a masked body is not to be had)
+dropped from answers   hop-by-hop fields, framing (made anew), digests of a body that masking may change,
+                       ``Alt-Svc`` (a way around the gateway)
+rewritten in answers   ``Location`` within the upstream, ``Set-Cookie`` (only for this resource)
+withheld from events   ``Cookie``, ``Set-Cookie`` and whatever else carries a secret by its name
+=====================  ==========================================================================================
+
+Source: RFC 9110 sections 7.6, 10, 14; RFC 6265.
+"""
+
+from collections.abc import Iterable
+
+from weirgate_wire.http.framing import hop_by_hop
+from weirgate_wire.http.head import RequestHead, ResponseHead
+
+from weirgate_contracts.http import HttpHeader
+
+Headers = tuple[tuple[str, str], ...]
+
+_CREDENTIALS = frozenset(("authorization", "proxy-authorization"))
+_OURS = frozenset(
+    (
+        "host", "content-length", "transfer-encoding", "expect", "range", "if-range", "forwarded", "via",
+        "x-real-ip", "x-original-url", "x-rewrite-url", "accept-encoding",
+    )
+)  # fmt: skip
+_CLAIMS = ("x-forwarded-", "x-envoy-", "x-http-method")
+_SECRET = frozenset(("cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token"))
+_ANSWER = frozenset(
+    ("content-length", "transfer-encoding", "alt-svc", "proxy-authenticate", "proxy-authentication-info")
+)
+_DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest", "etag", "accept-ranges"))
+WITHHELD = "[withheld]"
+ACCEPTED = "gzip, deflate"
+"""Content codings masking can look into; an agent that takes none of them is answered without."""
+
+
+def sent_on(head: RequestHead) -> Headers:
+    """Return the fields of a request that the upstream is sent, in order."""
+    gone = _CREDENTIALS | _OURS | hop_by_hop(head.headers)
+    kept = [
+        (name, value) for name, value in head.headers if name not in gone and not name.startswith(_CLAIMS)
+    ]
+    kept.append(("accept-encoding", _codings(head)))
+    return tuple(kept)
+
+
+def _codings(head: RequestHead) -> str:
+    wanted = ",".join(head.all("accept-encoding")).lower()
+    taken = [
+        one for one in ACCEPTED.split(", ") if one in wanted and f"{one};q=0" not in wanted.replace(" ", "")
+    ]
+    return ", ".join(taken) or "identity"
+
+
+def shown(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return fields as an event or a recording may hold them."""
+    return tuple((name, WITHHELD if name in _SECRET else value) for name, value in headers)
+
+
+def told(headers: Iterable[tuple[str, str]]) -> tuple[HttpHeader, ...]:
+    """Return the fields of a request as the intercepted event holds them."""
+    return tuple(HttpHeader(name=name, value=value) for name, value in shown(headers))
+
+
+def answered(head: ResponseHead, *, resource: str, origin: str, base: str, masked: bool) -> Headers:
+    """Return the fields of an answer that the agent is sent, in order.
+
+    Args:
+        head: as the upstream sent it.
+        resource: name of the resource: the first segment of every path the agent asks for.
+        origin: scheme and authority of the upstream, lower case.
+        base: path that stands before every path of the resource at the upstream, without a slash at its end.
+        masked: whether the body may be changed.
+    """
+    gone = _ANSWER | hop_by_hop(head.headers)
+    if masked:
+        gone |= _DIGESTS
+    kept: list[tuple[str, str]] = []
+    for name, value in head.headers:
+        if name in gone:
+            continue
+        if name in ("location", "content-location"):
+            value = _placed(value, resource=resource, origin=origin, base=base)
+        elif name == "set-cookie":
+            value = _narrowed(value, resource=resource, base=base)
+        kept.append((name, value))
+    return tuple(kept)
+
+
+def _placed(location: str, *, resource: str, origin: str, base: str) -> str:
+    """Rewrite a location within the upstream into one within the resource; others stand as they are."""
+    rest = location
+    if location.lower().startswith(origin) and location[len(origin) : len(origin) + 1] in ("", "/", "?", "#"):
+        rest = location[len(origin) :] or "/"
+    if not rest.startswith("/") or rest.startswith("//"):
+        return location
+    if base and (rest == base or rest.startswith((f"{base}/", f"{base}?"))):
+        rest = rest[len(base) :] or "/"
+    return f"/{resource}{rest}"
+
+
+def _narrowed(cookie: str, *, resource: str, base: str) -> str:
+    """Keep a cookie from every other resource: one host serves them all, so only its path tells them apart."""
+    parts = [part.strip() for part in cookie.split(";")]
+    kept = [parts[0]]
+    path = "/"
+    for part in parts[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "path" and value.startswith("/"):
+            path = value
+        elif name.strip().lower() not in ("domain", "path"):
+            kept.append(part)
+    if base and (path == base or path.startswith(f"{base}/")):
+        path = path[len(base) :] or "/"
+    kept.append(f"Path=/{resource}{path}")
+    return "; ".join(kept)

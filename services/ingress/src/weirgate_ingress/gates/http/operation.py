@@ -1,0 +1,68 @@
+"""One request on its way, from its head to the last byte of its answer."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from weirgate_wire.http.framing import BodyReader
+from weirgate_wire.http.head import RequestHead
+
+from weirgate_contracts.http import HttpCall, HttpResponse
+from weirgate_contracts.masking import Plan
+from weirgate_ingress.gates.http.terms import Body
+from weirgate_ingress.gates.outbox import Tally
+
+
+class Phase(Enum):
+    """Where an operation stands."""
+
+    BODY = auto()
+    """Its body is read whole before it is judged."""
+    ASKED = auto()
+    HELD = auto()
+    DIALLING = auto()
+    RUNNING = auto()
+    """It was sent on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Operation:
+    """What the gate knows of the request it serves. Agents that pipeline are served one after the other."""
+
+    number: int
+    call: HttpCall
+    sent: RequestHead
+    """As it is sent on: without credentials and framing."""
+    asked: RequestHead
+    """As the agent asked, for its own framing and persistence."""
+    body: BodyReader
+    """Of the request."""
+    whole: bytes | None
+    """The body, once it was read whole; ``None``: it streams."""
+    chunked: bool
+    """A body that streams is sent on in chunks, its length not being known."""
+    continues: bool
+    """The agent waits for ``100 Continue``."""
+    phase: Phase
+    digest: str = ""
+    plan: Plan | None = None
+    unmask: frozenset[str] = frozenset()
+    size_limit_bytes: int | None = None
+    bytes_in: int = 0
+    tally: Tally = field(default_factory=lambda: Tally(0))
+    answering: bool = False
+    """The head of the answer was sent to the agent."""
+    response: HttpResponse | None = None
+    answer: BodyReader | None = None
+    mask: Body | None = None
+    chunks_out: bool = False
+    """The answer's body is framed in chunks by the gate."""
+    agent_stays: bool = True
+    """The agent's connection goes on after the answer."""
+    upstream_stays: bool = True
+    bytes_answered: int = 0
+    """Body bytes of the answer as the upstream sent them."""
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        return self.call.method

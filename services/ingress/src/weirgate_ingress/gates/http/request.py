@@ -1,0 +1,186 @@
+"""From the head of a request to a judged thing: who asks, for which resource, and the call as it would be sent.
+
+Source: RFC 9110, RFC 9112, RFC 6750.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from weirgate_contracts.http import (
+    BODY_LIMIT_BYTES,
+    BODY_TEXT_LIMIT_BYTES,
+    READ_TYPES,
+    HttpBody,
+    HttpCall,
+)
+from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_contracts.route import match_route
+from weirgate_ingress.gates.http.header import sent_on, told
+from weirgate_wire.error import PeerError
+from weirgate_wire.http.check import request_check
+from weirgate_wire.http.framing import Framing, request_framing
+from weirgate_wire.http.head import RequestHead
+from weirgate_wire.http.media import read_media_type
+from weirgate_wire.http.target import Target, read_target
+
+_FORM = "Write /<resource>/<path> with 'Authorization: Bearer <token>'."
+
+
+class Unserved(Exception):
+    """A request that is refused before anybody is asked."""
+
+    def __init__(self, code: RefusalCode, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(code=code, reason=reason[:2000], hint=hint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as read from its head."""
+
+    head: RequestHead
+    resource: str
+    path: str
+    target: Target
+    token: str = field(repr=False)
+    framing: Framing
+    type: str
+    """Media type of the body; empty: none."""
+    continues: bool
+    """The agent waits for ``100 Continue``."""
+
+    @property
+    def read_whole(self) -> bool:
+        """Whether its body is read whole before it is judged."""
+        return self.framing.kind != "none" and (self.type in READ_TYPES or self.type.endswith("+json"))
+
+
+def read_request(head: RequestHead) -> Request:
+    """Read who asks for what.
+
+    Raises:
+        PeerError: it is malformed or ambiguous.
+        Unserved: it is not served.
+    """
+    request_check(head)
+    if head.method in ("CONNECT", "TRACE"):
+        raise Unserved(RefusalCode.UNSUPPORTED, f"{head.method} is not let through the gateway.", _FORM)
+    if head.all("upgrade"):
+        raise Unserved(
+            RefusalCode.UNSUPPORTED,
+            "Upgrades (WebSocket, HTTP/2 in clear) are not let through the gateway.",
+            "Use plain HTTP/1.1 requests, with server-sent events for streams.",
+        )
+    target = read_target(head.target)
+    first, slash, rest = target.path[1:].partition("/")
+    if not first:
+        raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
+    framing = request_framing(head)
+    kind = head.get("content-type")
+    expect = head.get("expect")
+    if expect is not None and expect.lower() != "100-continue":
+        raise PeerError("an expectation other than 100-continue")
+    return Request(
+        head=head,
+        resource=first,
+        path=f"/{rest}" if slash else "/",
+        target=target,
+        token=_token(head),
+        framing=framing,
+        type=read_media_type(kind)[0] if kind else "",
+        continues=expect is not None and framing.kind != "none" and head.minor == 1,
+    )
+
+
+def _token(head: RequestHead) -> str:
+    """Return the token, from whichever of the two places has it.
+
+    ``Basic`` carries it as the password, for what can do nothing else (``curl -u agent:token``).
+    """
+    found = [*head.all("authorization"), *head.all("proxy-authorization")]
+    if not found:
+        raise Unserved(RefusalCode.TOKEN_INVALID, "The request carries no token.", _FORM)
+    if len(found) > 1:
+        raise PeerError("more than one credential")
+    scheme, _, value = found[0].partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer" and value:
+        return value
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode("ascii").partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            raise PeerError("a basic credential that is none") from None
+    raise Unserved(RefusalCode.TOKEN_INVALID, "The credential is no bearer token.", _FORM)
+
+
+def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> tuple[HttpCall, RequestHead]:
+    """Return the call as it is judged, and the head as it is sent on."""
+    if routes and ";" in request.path:
+        # Some upstreams drop ";x" before they look, so that "/admin;x" is "/admin" to them and to no rule.
+        raise Unserved(
+            RefusalCode.UNSUPPORTED,
+            "A path with ';' in it is not let through to a resource with routes.",
+            "Send it as %3B where it is part of a value.",
+        )
+    found = match_route(routes, request.path)
+    route, arguments = found if found is not None else (None, {})
+    headers = sent_on(request.head)
+    raw = request.target.raw_query
+    sent = RequestHead(
+        method=request.head.method,
+        target=request.path if raw is None else f"{request.path}?{raw}",
+        headers=headers,
+    )
+    call = HttpCall(
+        method=request.head.method,
+        path=request.path,
+        query=request.target.query,
+        route=route,
+        arguments=arguments,
+        headers=told(headers),
+        body=_body(request, whole),
+    )
+    return call, sent
+
+
+def _body(request: Request, whole: bytes | None) -> HttpBody | None:
+    if request.framing.kind == "none":
+        return None
+    if whole is None:
+        size = request.framing.length if request.framing.kind == "length" else None
+        return HttpBody(type=request.type, whole=False, size_bytes=size)
+    text = None
+    if len(whole) <= BODY_TEXT_LIMIT_BYTES:
+        try:
+            text = whole.decode()
+        except UnicodeDecodeError:
+            text = None
+    return HttpBody(
+        type=request.type,
+        whole=True,
+        size_bytes=len(whole),
+        sha256=hashlib.sha256(whole).hexdigest(),
+        text=text,
+    )
+
+
+def digest_of(sent: RequestHead, whole: bytes | None) -> str:
+    """Return what a verdict, a plan and an approval are bound to: the head as sent, and a body read whole."""
+    found = hashlib.sha256(b"weirgate http 1\0")
+    found.update(sent.encode())
+    found.update(b"streamed" if whole is None else b"whole" + hashlib.sha256(whole).digest())
+    return found.hexdigest()
+
+
+def too_long(size: int) -> Refusal:
+    """Return the refusal of a body that should be read whole and is too long for it."""
+    return Refusal(
+        code=RefusalCode.TOO_LARGE,
+        reason=f"A body of this type is read whole before it is judged, and it has more than {BODY_LIMIT_BYTES} bytes"
+        + (f" ({size} announced)." if size else "."),
+        hint="Send it in smaller pieces.",
+    )

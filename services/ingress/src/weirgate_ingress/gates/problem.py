@@ -1,0 +1,89 @@
+"""What an HTTP agent is told: one status per refusal code, and the problem details around it.
+
+Source: RFC 9457; RFC 9110 section 15.
+"""
+
+import json
+
+from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_wire.http.head import ResponseHead
+
+STATUSES: dict[RefusalCode, int] = {
+    RefusalCode.DENIED: 403,
+    RefusalCode.LATERAL: 403,
+    RefusalCode.MASKED_PREDICATE: 403,
+    RefusalCode.HELD_REFUSED: 403,
+    RefusalCode.HELD_EXPIRED: 403,
+    RefusalCode.HELD_WITHDRAWN: 403,
+    RefusalCode.UNPARSABLE: 400,
+    RefusalCode.OPAQUE: 403,
+    RefusalCode.UNSUPPORTED: 501,
+    RefusalCode.TOO_LARGE: 413,
+    RefusalCode.PROTOCOL: 400,
+    RefusalCode.VERDICT_TIMEOUT: 503,
+    RefusalCode.PLAN_TIMEOUT: 503,
+    RefusalCode.PLAN_MISMATCH: 502,
+    RefusalCode.PLAN_IMPOSSIBLE: 403,
+    RefusalCode.CATALOG_CHANGED: 503,
+    RefusalCode.LIMIT_EXCEEDED: 403,
+    RefusalCode.LOG_UNAVAILABLE: 503,
+    RefusalCode.LOG_FULL: 507,
+    RefusalCode.UPSTREAM_UNAVAILABLE: 502,
+    RefusalCode.UPSTREAM_LOST: 502,
+    RefusalCode.TOKEN_INVALID: 401,
+    RefusalCode.TOKEN_EXPIRED: 401,
+    RefusalCode.RESOURCE_UNKNOWN: 404,
+    RefusalCode.TLS_REQUIRED: 403,
+    RefusalCode.LOGIN_TIMEOUT: 408,
+    RefusalCode.TOO_MANY: 429,
+    RefusalCode.KILLED: 403,
+    RefusalCode.SHUTDOWN: 503,
+}
+"""Exhaustive (a test holds it to the enum)."""
+
+REASONS = {
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 408: "Request Timeout",
+    413: "Content Too Large", 429: "Too Many Requests", 501: "Not Implemented", 502: "Bad Gateway",
+    503: "Service Unavailable", 507: "Insufficient Storage",
+}  # fmt: skip
+_CHALLENGE = 'Bearer realm="weirgate"'
+
+
+def problem(
+    refusal: Refusal, *, operation: int | None, close: bool, bodiless: bool = False, upstream: bool = False
+) -> bytes:
+    """Return the whole response that tells a refusal.
+
+    Args:
+        refusal: what is refused.
+        operation: its number within the session, where it has one.
+        close: whether the connection ends with it.
+        bodiless: the agent asked with HEAD: the same head, and no body.
+        upstream: it is the upstream that broke the protocol, not the agent.
+    """
+    status = 502 if upstream and refusal.code is RefusalCode.PROTOCOL else STATUSES[refusal.code]
+    details: dict[str, object] = {
+        "type": f"urn:weirgate:refusal:{refusal.code.value}",
+        "title": REASONS[status],
+        "status": status,
+        "detail": refusal.reason,
+        "code": refusal.code.value,
+    }
+    if refusal.rules:
+        details["rules"] = list(refusal.rules)
+    if refusal.hint:
+        details["hint"] = refusal.hint
+    if operation is not None:
+        details["operation"] = operation
+    body = json.dumps(details, ensure_ascii=False).encode()
+    headers = [
+        ("content-type", "application/problem+json"),
+        ("content-length", str(len(body))),
+        ("cache-control", "no-store"),
+    ]
+    if status == 401:
+        headers.append(("www-authenticate", _CHALLENGE))
+    if close:
+        headers.append(("connection", "close"))
+    head = ResponseHead(status=status, reason=REASONS[status], headers=tuple(headers))
+    return head.encode() if bodiless else head.encode() + body

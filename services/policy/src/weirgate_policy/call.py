@@ -1,0 +1,169 @@
+"""Judging one HTTP call: which route it is, what it says, and the one question it raises.
+
+============================  ==================================================================================
+question                      asked on
+============================  ==================================================================================
+``connect``                   the Resource
+``http.get``, ``http.post`` …  the Route whose template the path fits, or the one of all paths that fit none
+``unmask``                    every label
+============================  ==================================================================================
+
+Invariants: the route is worked out here, from the configuration the verdict is given under, and one that ingress
+saw differently is refused; a body that was not read whole is never held (an approval would be bound to what
+nobody read); no value of a query, header or body stands in a refusal or in ``touched``.
+"""
+
+from dataclasses import replace
+
+from weirgate_contracts.events import OperationIntercepted
+from weirgate_contracts.http import HttpCall, call_text
+from weirgate_contracts.operation import Touched
+from weirgate_contracts.refusal import Refusal
+from weirgate_contracts.route import match_route
+from weirgate_policy import wording
+from weirgate_policy.body import Fields, Unread, read_fields
+from weirgate_policy.finding import Finding, JudgingState, base_context, unmasked
+from weirgate_policy.obligation import strictest
+from weirgate_policy.pair import Pair
+from weirgate_policy.rule import WHOLE_CONTEXT
+from weirgate_policy.ruling import Asking, ContextValue, Ruling
+from weirgate_policy.tag import Tagged, tagged
+from weirgate_policy.view import Ref
+from weirgate_policy.vocabulary import METHODS, ancestry
+
+_NOISE = frozenset({
+    "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "host",
+    "pragma", "priority", "traceparent", "tracestate", "user-agent",
+})  # fmt: skip
+"""Header fields that tell nothing to who decides on a held call."""
+
+
+def finding_of(
+    operation: OperationIntercepted, call: HttpCall, state: JudgingState, asking: Asking
+) -> Finding:
+    """Return the first reason to refuse a call, or everything an allowed or held verdict says."""
+    return _Judging(operation, call, state, asking).finding()
+
+
+def action_of(method: str) -> str:
+    """Return the action a method is; upper case, as methods are written."""
+    return METHODS.get(method, "http.other")
+
+
+class _Judging:
+    """The judging of one call."""
+
+    def __init__(
+        self, operation: OperationIntercepted, call: HttpCall, state: JudgingState, asking: Asking
+    ) -> None:
+        self.operation = operation
+        self.call = call
+        self.state = state
+        self.asking = asking
+        self.fields: Fields | Unread = Fields()
+        if asking.bundle.uses("body") or asking.bundle.uses("numbers"):
+            self.fields = read_fields(call)
+        self.query = tagged(call.query)
+
+    def finding(self) -> Finding:
+        operation, call, asking = self.operation, self.call, self.asking
+        found = match_route(asking.view.routes, call.path)
+        if (call.route, call.arguments) != (found or (None, {})):
+            return Finding(refusal=wording.routes_changed(operation.resource))
+        action = action_of(call.method)
+        touched = (_touched(action, call),)
+        base = base_context(operation)
+        questions = (
+            (Pair("connect", Ref("Resource")), base),
+            (Pair(action, Ref("Route", name=call.route or "")), base | self._context()),
+        )
+        rulings: list[Ruling] = []
+        for pair, context in questions:
+            ((_, ruling),) = asking.ask(operation.identity, [pair], context)
+            if not ruling.permitted:
+                refusal = self._refused(pair, ruling)
+                return Finding(refusal=refusal, rules=refusal.rules, touched=touched)
+            rulings.append(ruling)
+        asked = strictest(ruling.obligation for ruling in rulings)
+        rules = tuple(sorted({rule for ruling in rulings for rule in ruling.rules}))
+        if asked.hold and call.body is not None and not call.body.whole:
+            refusal = wording.hold_unread(call.method, call.route, operation.resource, asked.hold, rules)
+            return Finding(refusal=refusal, rules=rules, touched=touched)
+        return Finding(
+            rules=rules,
+            touched=touched,
+            obligation=replace(asked, rows=None),
+            unmask=unmasked(asking, operation.identity, self.state.labels, base),
+        )
+
+    def _context(self) -> dict[str, ContextValue]:
+        call, body = self.call, self.call.body
+        found: dict[str, ContextValue] = {
+            "method": call.method,
+            "path": call.path,
+            "query": self.query,
+            "arguments": Tagged(values=call.arguments),
+            "headers": _headers(call),
+            "bodyType": body.type if body is not None else "",
+            "bodyWhole": body is None or body.whole,
+        }
+        if call.route is not None:
+            found["route"] = call.route
+        size = 0 if body is None else body.size_bytes
+        if size is not None:
+            found["bodySize"] = size
+        if isinstance(self.fields, Fields):
+            found |= {"body": self.fields.values, "numbers": self.fields.numbers}
+        return found
+
+    def _refused(self, pair: Pair, ruling: Ruling) -> Refusal:
+        call, resource = self.call, self.operation.resource
+        if pair.action == "connect":
+            return wording.refused_pair(
+                pair, words=wording.Words(()), resource=resource, rules=ruling.rules, reasons=ruling.reasons,
+                failed=ruling.failed,
+            )  # fmt: skip
+        refused = wording.RefusedCall(
+            action=pair.action, method=call.method, route=call.route, resource=resource, rules=ruling.rules
+        )
+        if ruling.failed:
+            rules = [self.asking.bundle.rules[id] for id in ruling.rules if id in self.asking.bundle.rules]
+            context = {name for rule in rules for name in rule.context}
+            reads = {read for rule in rules for read in rule.tags}
+            if isinstance(self.fields, Unread) and context & {"body", "numbers", WHOLE_CONTEXT}:
+                return refused.by_body(self.fields)
+            if self.query.doubted(reads, "query"):
+                return refused.by_twice("its query")
+            if isinstance(self.fields, Fields) and (
+                self.fields.values.doubted(reads, "body") or self.fields.numbers.doubted(reads, "numbers")
+            ):
+                return refused.by_twice("its form")
+            return refused.by_fault()
+        return refused.by_rules(ruling.reasons)
+
+
+def _touched(action: str, call: HttpCall) -> Touched:
+    name = (f"{call.method} {call.route or wording.UNLISTED}",)
+    reads = "http.read" in ancestry(action)
+    return Touched(verb=action, reads=name if reads else (), writes=() if reads else name)
+
+
+def _headers(call: HttpCall) -> Tagged:
+    """Return the header fields: one that stands there more than once is one list. Source: RFC 9110, 5.3."""
+    found: dict[str, str] = {}
+    for one in call.headers:
+        found[one.name] = f"{found[one.name]}, {one.value}" if one.name in found else one.value
+    return Tagged(values=found)
+
+
+def shown_call(call: HttpCall) -> str:
+    """Return what would be done, for the people who decide: the call, headers that matter, and the body."""
+    parts = [call_text(call.method, call.path, call.query)]
+    parts += [f"{one.name}: {one.value}" for one in call.headers if one.name not in _NOISE]
+    if (body := call.body) is not None and body.size_bytes != 0:
+        if body.text is not None:
+            parts += ["", body.text]
+        else:
+            size = "?" if body.size_bytes is None else body.size_bytes
+            parts += ["", f"[{size} bytes, sha256 {body.sha256 or '?'}]"]
+    return "\n".join(parts)
