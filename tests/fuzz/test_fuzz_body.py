@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -55,21 +56,17 @@ def run(type: str, pieces: list[bytes], plan: Plan = PLAN) -> bytes | None:
 
 def cut(body: bytes, at: list[int]) -> list[bytes]:
     marks = sorted({0, len(body), *(one % (len(body) + 1) for one in at)})
-    return [body[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [body[start:end] for start, end in pairwise(marks)]
 
 
 NAMES = st.sampled_from(["email", "card", "a", "name", "é", 'q"', "ann@corp.example.com"]) | st.text(
     max_size=4
 )
+AROUND = st.text(max_size=5)
 TEXTS = st.one_of(
     st.text(max_size=12),
     st.sampled_from(SECRETS),
-    st.builds(
-        lambda one, two, three: one + two + three,
-        st.text(max_size=5),
-        st.sampled_from(SECRETS),
-        st.text(max_size=5),
-    ),
+    st.tuples(AROUND, st.sampled_from(SECRETS), AROUND).map("".join),
 )
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(allow_nan=False, allow_infinity=False), TEXTS,
@@ -80,12 +77,16 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(NAMES, inner, max_size=5),
     max_leaves=20,
 )
-ROWS = st.builds(
-    lambda keys, rows: [dict(zip(keys, row, strict=False)) for row in rows],
-    st.lists(NAMES, min_size=1, max_size=4, unique=True),
-    st.lists(st.tuples(SCALARS, SCALARS, SCALARS, st.lists(SCALARS, max_size=2)), max_size=14),
-)
-DOCUMENTS = VALUES | ROWS
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
+    keys = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    rows = draw(st.lists(st.tuples(SCALARS, SCALARS, SCALARS, st.lists(SCALARS, max_size=2)), max_size=14))
+    return [dict(zip(keys, row, strict=False)) for row in rows]
+
+
+DOCUMENTS = VALUES | tables()
 CUTS = st.lists(st.integers(0, 4000), max_size=6)
 
 

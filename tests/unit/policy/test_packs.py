@@ -7,7 +7,7 @@ import yaml
 
 from weirgate_cli.apply import Documents, load
 from weirgate_policy.bundle import Known, check
-from weirgate_policy.testing import run_cases
+from weirgate_policy.testing import Case, run_cases
 
 PACKS = Path(__file__).parents[3] / "deploy" / "packs"
 
@@ -19,7 +19,7 @@ def test_a_pack_can_be_published_as_it_is(pack: str) -> None:
     assert not found.warnings
     policies = {one.name: str(one.body["cedar"]) for one in found.documents if one.kind == "policy"}
     labels = {"pii.email", "pay.salary", "payment.card"}
-    known = Known(resources={"shop"}, reviewers={"dba"}, labels=labels)
+    known = Known(resources={"shop"}, reviewers={"dba"}, labels=labels, routes={})
     assert check(policies, known) == []
 
 
@@ -41,16 +41,22 @@ def policies_of(pack: str) -> dict[str, str]:
     return {one.name: str(one.body["cedar"]) for one in found.documents if one.kind == "policy"}
 
 
+def said(case: Case) -> str:
+    """What an agent of a case sends."""
+    return f"{case.call.method} {case.call.path}" if case.call is not None else str(case.sql)
+
+
 def test_the_starter_pack_makes_of_the_demo_what_it_should() -> None:
     outcomes = run_cases([Path(__file__).parent / "starter.cases.yaml"], policies=policies_of("starter"))
     assert len(outcomes) > 60
-    assert [f"{one.line}: {one.case.sql}: {one.problem}" for one in outcomes if not one.passed] == []
+    assert [f"{one.line}: {said(one.case)}: {one.problem}" for one in outcomes if not one.passed] == []
+    assert {one.got for one in outcomes if one.case.call is not None} == {"allow", "deny", "hold"}
 
 
 def test_allow_all_published_over_the_starter_pack_allows_everything() -> None:
     both = policies_of("starter") | policies_of("allow-all")
     outcomes = run_cases([Path(__file__).parent / "starter.cases.yaml"], policies=both)
     # A hold of the writers' rule counts beside a permit without one: the strictest of several.
-    refused = {one.case.sql for one in outcomes if one.got == "deny"}
+    refused = {said(one.case) for one in outcomes if one.got == "deny"}
     assert refused == {"selec 1"}
     assert {one.case.agent for one in outcomes if one.got == "hold"} == {"writer"}

@@ -27,9 +27,11 @@ from weirgate_contracts.events import (
     OperationIntercepted,
     decode,
 )
+from weirgate_contracts.http import HttpCall
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_contracts.refusal import RefusalCode
+from weirgate_contracts.route import match_route
 from weirgate_policy.catalog import CatalogUnreadable
 from weirgate_policy.service import PolicyService
 from weirgate_policy.settings import PolicySettings
@@ -459,3 +461,99 @@ async def test_an_approval_of_fewer_than_the_rules_ask_for_now_is_held_again(sta
         "policy", "p", {"name": "p", "cedar": RULES.replace('@hold("dba")', '@hold("dba, legal")')}
     )
     assert isinstance(await world.ask(operation("delete from orders", grant=grant)), OperationHeld)
+
+
+# ---------------------------------------------------------------- HTTP
+
+CRM = {"name": "crm", "protocol": "http", "upstream": "http://h", "routes": ["/v1/customers/{id}"]}
+CALLS = """
+@id("basics") permit(principal, action in Action::"basic", resource);
+@id("look") permit(principal, action in Action::"http.read", resource == Route::"crm/v1/customers/{id}");
+@id("pay") @hold("dba") permit(principal, action in Action::"http.write", resource in Resource::"crm");
+@id("mail") permit(principal, action == Action::"unmask", resource == Label::"crm.mail");
+"""
+
+
+def call(
+    line: str, *, number: int = 1, digest: str = "d", grant: Grant | None = None
+) -> OperationIntercepted:
+    """An intercepted call, stamped."""
+    method, path = line.split(" ")
+    found = match_route(("/v1/customers/{id}",), path) or (None, {})
+    made = HttpCall(method=method, path=path, route=found[0], arguments=found[1])
+    return (
+        operation("", number=number, grant=grant, digest=digest)
+        .model_copy(
+            update={
+                "protocol": "http", "resource": "crm", "statements": (), "call": made,
+                "context": SessionContext(database=""),
+            }
+        )
+        .stamped(id=new_id(), at=NOW)
+    )  # fmt: skip
+
+
+async def test_a_call_is_judged_at_once_and_its_resource_is_never_asked_for_a_catalog(start: Start) -> None:
+    world = await start(rules=CALLS, upstream=None, slow=asyncio.Event())  # databases are slow to answer
+    await world.configure("resource", "crm", CRM)
+    await world.configure("labels", "crm", {"resource": "crm", "fields": {"* /**/email": "crm.mail"}})
+    verdict = await world.ask(call("GET /v1/customers/7"))
+    assert isinstance(verdict, OperationAllowed)
+    assert verdict.catalog_revision == ""
+    assert verdict.unmask == ("crm.mail",)
+    assert verdict.policy_revision == 4
+    reads = world.reads
+    assert isinstance(await world.ask(call("GET /v1/orders", number=2)), OperationDenied)
+    assert world.reads == reads <= 1
+    assert not any(
+        b'"catalog.observed"' in each.body and b'"crm"' in each.body for each in world.log.messages()
+    )
+
+
+async def test_new_routes_count_from_then_on(start: Start) -> None:
+    world = await start(rules=CALLS)
+    await world.configure("resource", "crm", CRM)
+    assert isinstance(await world.ask(call("GET /v1/customers/7")), OperationAllowed)
+    await world.configure("resource", "crm", CRM | {"routes": []})
+    verdict = await world.ask(call("GET /v1/customers/7", number=2))
+    assert isinstance(verdict, OperationDenied)
+    assert verdict.refusal.code is RefusalCode.CATALOG_CHANGED
+    await world.configure("resource", "crm", None)  # type: ignore[arg-type]
+    verdict = await world.ask(call("GET /v1/customers/7", number=3))
+    assert isinstance(verdict, OperationDenied)
+    assert verdict.refusal.code is RefusalCode.RESOURCE_UNKNOWN
+
+
+async def test_a_resource_that_becomes_http_is_no_longer_asked_for_a_catalog(start: Start) -> None:
+    world = await start(rules=CALLS, slow=asyncio.Event())
+    await world.configure("resource", "shop", CRM | {"name": "shop"})
+    asked = call("PUT /v1/customers/7").model_copy(update={"resource": "shop"})
+    verdict = await world.ask(asked)
+    assert isinstance(verdict, OperationDenied)
+    assert "no rule permits it" in verdict.refusal.reason
+
+
+async def test_a_held_call_goes_through_once_after_approval(start: Start) -> None:
+    world = await start(rules=CALLS)
+    await world.configure("resource", "crm", CRM)
+    asked = call("DELETE /v1/customers/7", digest="same")
+    held = await world.ask(asked)
+    assert isinstance(held, OperationHeld)
+    assert held.text == "DELETE /v1/customers/7"
+    requested = ApprovalRequested(
+        ingress="i1", session="s1", request=new_id(), operation=1, digest="same", resource="crm",
+        identity=asked.identity, groups=("dba",), quorum=1, expires_at=LATER, reason="r", text="t",
+    )  # fmt: skip
+    await world.publish(requested)
+    granted = ApprovalGranted(
+        ingress="i1", session="s1", request=requested.request, operation=1, digest="same", by=("ann",),
+        expires_at=LATER,
+    ).stamped(id=new_id(), at=NOW)  # fmt: skip
+    sequence = await world.publish(granted)
+    grant = Grant(request=requested.request, granted=granted.id, sequence=sequence)
+    verdict = await world.ask(call("DELETE /v1/customers/7", digest="same", grant=grant))
+    assert isinstance(verdict, OperationAllowed), verdict
+    assert verdict.request == requested.request
+    again = await world.ask(call("DELETE /v1/customers/7", digest="same", grant=grant))
+    assert isinstance(again, OperationDenied)
+    assert again.refusal.code is RefusalCode.HELD_REFUSED

@@ -15,6 +15,7 @@ from weirgate_mask.values import read_text, write_text
 from weirgate_wire.error import PeerError
 
 ROW_LIMIT_BYTES = 1 << 20
+_PIECES = 1024
 _FIELD = re.compile(rb'"(?:[^"]|"")*+"|[^",]*+')
 _MARK = re.compile(rb'["\n]')
 _BOM = b"\xef\xbb\xbf"
@@ -53,6 +54,8 @@ class CsvBody:
                     end = mark.end()
         if not end:
             self._waiting.append(piece)
+            if len(self._waiting) > _PIECES:
+                self._waiting = [b"".join(self._waiting)]
             self._waiting_bytes += len(piece)
             if self._waiting_bytes > ROW_LIMIT_BYTES:
                 raise PeerError("a row of more than 1 MiB cannot be masked")

@@ -12,6 +12,7 @@ from weirgate_mask.values import read_text, write_text
 from weirgate_wire.error import PeerError
 
 PAIR_LIMIT_BYTES = 1 << 20
+_PIECES = 1024
 
 
 class FormBody:
@@ -33,6 +34,8 @@ class FormBody:
         end = piece.rfind(b"&") + 1
         if not end:
             self._waiting.append(piece)
+            if len(self._waiting) > _PIECES:
+                self._waiting = [b"".join(self._waiting)]
             self._waiting_bytes += len(piece)
             if self._waiting_bytes > PAIR_LIMIT_BYTES:
                 raise PeerError("a value of more than 1 MiB cannot be masked")

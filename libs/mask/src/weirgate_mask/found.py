@@ -29,7 +29,7 @@ Find = tuple[int, int, tuple[str, ...]]
 class Found:
     """The detectors that are on, for one body."""
 
-    __slots__ = ("_card", "_seek", "_substitutes", "labels", "scan", "token")
+    __slots__ = ("_card", "_redacted", "_seek", "_substitutes", "labels", "scan", "token")
 
     def __init__(self, transforms: Mapping[str, Transform], keys: Keyring) -> None:
         """Take detector label to transform.
@@ -43,6 +43,12 @@ class Found:
         """Where hits end in a whole block, see :meth:`Detectors.scan`."""
         self._seek = compiled.find
         self._substitutes = {label: Substitute(label, one, keys) for label, one in transforms.items()}
+        self._redacted = {
+            (label,): write_string(one.token)
+            for label, one in self._substitutes.items()
+            if one.transform.kind == "redact"
+        }
+        """Tokens for strings that are one find from end to end."""
         self._card = self._substitutes.get(_CARD)
         self.token = FieldMemo(self._token).__getitem__
         """Replace what is found in a JSON string or number; the token itself where nothing is found.
@@ -98,6 +104,9 @@ class Found:
         finds = self.find(text)
         if not finds:
             return token
+        start, end, labels = finds[0]
+        if start == 0 and end == len(text) and labels in self._redacted:
+            return self._redacted[labels]
         masked, nothing = self._replaced(text, finds)
         if nothing:
             return NULL

@@ -45,6 +45,8 @@ _NUMBER_LIMIT_BYTES = 4096
 _PASS_BYTES = 64 * 1024
 _SLICE_BYTES = 256 * 1024
 """What is scanned at once."""
+_PIECES = 1024
+"""Pieces that wait at most: a piece of one byte takes 40."""
 _NEVER = 1 << 62
 _BOM = b"\xef\xbb\xbf"
 _TOO_LONG = "a value of more than 1 MiB cannot be masked"
@@ -119,6 +121,8 @@ class JsonBody:
             self._waiting_bytes += len(piece)
             if self._string_open and not self._string_ends(piece) and not self._passes():
                 self._check_long()
+                if len(self._waiting) > _PIECES:
+                    self._waiting = [b"".join(self._waiting)]
                 return b""
             return self._advance()
         except UnicodeDecodeError as error:
@@ -362,6 +366,8 @@ class JsonBody:
         return self._key()
 
     def _key(self) -> bool:
+        if not self._all_hit and self._pairs():
+            return True
         member = token.MEMBER.match(self._buffer, self._at)
         if member is not None:
             self._name(*member.span(1))
@@ -380,6 +386,41 @@ class JsonBody:
         self._at = whole.end()
         self._state = self._colon
         return True
+
+    def _pairs(self) -> bool:
+        """Take keys with scalars, one look each; say whether the object was closed."""
+        buffer, hits, at, keys, place = self._buffer, self._hits, self._at, self._keys, self._place
+        hit = bisect_right(hits, at)
+        while True:
+            pair = token.PAIR.match(buffer, at)
+            if pair is None:
+                break
+            _, (start, end), (first, last), (mark, _) = pair.regs
+            key = buffer[start + 1 : end - 1]
+            while hits[hit] <= start:
+                hit += 1
+            if hits[hit] <= end or b"\\" in key:
+                break
+            if key in keys:
+                raise PeerError("an object has a key twice")
+            keys.add(key)
+            self._keys_bytes += len(key) + _KEY_BYTES
+            if self._keys_bytes > KEYS_LIMIT_BYTES:
+                raise PeerError("objects with too many keys")
+            self._next = node = place[key]
+            while hits[hit] <= first:
+                hit += 1
+            long_number = last - first > 12 and buffer[first] != token.QUOTE
+            special = node.scalar is not None or node.taken or hits[hit] <= last or long_number
+            if special or buffer.find(b"\\", first, last) >= 0:
+                self._scalar(first, last)
+            at = pair.end()
+            if buffer[mark] == token.CLOSE_OBJECT:
+                self._marked(mark)
+                return True
+            self._at = at
+            self._state = self._key
+        return False
 
     def _name(self, start: int, end: int) -> None:
         raw = self._buffer[start + 1 : end - 1]
@@ -478,14 +519,18 @@ class JsonBody:
     def _shaped(self) -> bool:
         """Take an object of a known shape, and in an array all that follow it."""
         buffer, hits, at, copied = self._buffer, self._hits, self._at, self._copied
-        put, found = self._out.append, self._found
+        put, found, shapes = self._out.append, self._found, self._next.shapes
+        room = DEPTH_LIMIT - len(self._stack)
         run = bool(self._stack) and not self._in_object and not self._place.by_index
         # A run of nothing is no progress: the object is then read step by step.
         began, more, hit = at, True, bisect_right(hits, at)
         while more:
-            shape, fits = self._fitting(at)
-            if shape is None or fits is None:
-                break
+            shape = shapes[0]
+            fits = shape.match(buffer, at) if shape.depth <= room else None
+            if fits is None:
+                shape, fits = self._fitting(at)
+                if shape is None or fits is None:
+                    break
             regs = fits.regs
             end = regs[1][1]
             while hits[hit] <= at:
@@ -506,6 +551,8 @@ class JsonBody:
                     if hits[hit] > stop or found is None:
                         continue
                     raw = buffer[start:stop]
+                    if raw[0] != token.QUOTE and 0 <= raw.find(b".") <= 12:
+                        continue  # too few digits before the point for a card
                     masked = found.token(raw)
                     if masked == raw:
                         continue

@@ -24,6 +24,10 @@ PLAIN_SCALAR = rb"(?:" + PLAIN_STRING + rb"|" + _WHOLE + rb"|true|false|null)"
 MEMBER = re.compile(WS + rb"(" + STRING + rb")" + WS + rb":" + WS)
 KEY = re.compile(STRING)
 SCALAR = re.compile(rb"((?:" + STRING + rb"|" + NUMBER + rb"|true|false|null))" + WS + rb"([,}\]])" + WS)
+PAIR = re.compile(
+    WS + rb"(" + STRING + rb")" + WS + rb":" + WS
+    + rb"((?:" + STRING + rb"|" + NUMBER + rb"|true|false|null))" + WS + rb"([,}])" + WS
+)  # fmt: skip
 WHOLE_SCALAR = re.compile(rb"(?:" + STRING + rb"|" + NUMBER + rb"|true|false|null)")
 MARK = re.compile(rb"([,}\]])" + WS)
 SPACE = re.compile(WS)

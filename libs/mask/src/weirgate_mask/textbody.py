@@ -30,6 +30,7 @@ _TICKS = 4
 """Cuts for want of a boundary are made at multiples of the hold divided by this, so that they are the same
 for any pieces."""
 _TRIES = 256
+_PIECES = 1024
 
 _SOFT = rb"(?<![0-9 .()/+-]) "
 _LAST = re.compile(rb"(?s:.*)(?:" + _SOFT + rb"|[\x01-\x1f<>\",;\[\]\\])")
@@ -105,6 +106,8 @@ class TextBody:
             part = self._skips(part)
         self._waiting.append(part)
         if self._into and not _ANY.search(part):
+            if len(self._waiting) > _PIECES:
+                self._waiting = [b"".join(self._waiting)]
             return b""
         text = b"".join(self._waiting)
         cut = self._boundary(text, found)

@@ -41,6 +41,8 @@ class Known:
     reviewers: frozenset[str]
     labels: frozenset[str]
     catalogs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    routes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """Templates of every HTTP resource."""
 
 
 Checker = Callable[[Mapping[str, str], Any], Sequence[Any]]
@@ -141,6 +143,11 @@ def names_in(bodies: Bodies) -> Known:
         resources=frozenset(name for kind, name in bodies if kind == "resource"),
         reviewers=frozenset(name for kind, name in bodies if kind == "reviewers"),
         labels=frozenset({*_given_labels(bodies), *(label for label in masked if "*" not in label)}),
+        routes={
+            name: tuple(body.get("routes") or ())
+            for (kind, name), body in bodies.items()
+            if kind == "resource" and body.get("protocol") == "http"
+        },
     )
 
 

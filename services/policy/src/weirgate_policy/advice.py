@@ -11,6 +11,7 @@ from typing import Literal
 from cedarpy import pst, validate_policies
 
 from weirgate_contracts.labels import DETECTOR_LABELS
+from weirgate_policy import calladvice
 from weirgate_policy.entity import column_id, function_id, table_id
 from weirgate_policy.problem import Problem
 from weirgate_policy.rule import Rule, walk
@@ -22,6 +23,7 @@ from weirgate_policy.vocabulary import (
     CONTEXT_VALUES,
     CONTEXTS,
     ENTITY_TYPES,
+    PROTOCOL_OF,
     ancestry,
     schema,
 )
@@ -33,7 +35,8 @@ _NO_ACTION = "unable to find an applicable action"
 _UNGUARDED = re.compile(r"optional attribute `([^`]+)`(.*)")
 _NO_ATTRIBUTE = re.compile(r"attribute `([^`]+)`.* not found")
 _SYSTEM_NAME = re.compile(r"/(pg_catalog|information_schema)\.")
-_OF_A_RESOURCE = ("Resource", "Schema", "Table", "Column", "Function")
+_OF_A_DATABASE = ("Schema", "Table", "Column", "Function")
+_OF_A_RESOURCE = ("Resource", "Route", *_OF_A_DATABASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Known:
     """Labels put on columns or named by masking rules; those of detectors need not be among them."""
     catalogs: Mapping[str, Catalog] = field(default_factory=dict[str, Catalog])
     """By resource. A table that is not in it may still be made, so that is a warning only."""
+    routes: Mapping[str, Sequence[str]] | None = None
+    """Templates of every HTTP resource; any other resource is a database."""
 
 
 def schema_problems(policy: str, text: str, rules: Sequence[RuleText]) -> list[Problem]:
@@ -125,6 +130,9 @@ def never_fires(rule: Rule, text: str, rule_text: RuleText) -> list[Problem]:
         for node in walk(rule.tree)
         if isinstance(node, pst.EntityUid) and (wanted := _misshapen(str(node.type), node.id))
     ]
+    for words, message, suggestion in calladvice.of_rule(rule, _actions(rule)):
+        offset = find_token(rule_text, *words)
+        problems.append(_problem(rule.policy, text, offset, message, suggestion))
     if (trap := _only_the_table(rule)) is not None:
         problems.append(
             _problem(
@@ -149,6 +157,10 @@ def _misshapen(kind: str, name: str) -> str | None:
             return f'write {kind}::"shop/public.name"'
         case "Column" if not re.fullmatch(r"[^/]+/.+\..+\..+", name, re.S):
             return 'write Column::"shop/public.customers.email"'
+        case "Route":
+            return calladvice.misshapen_route(name)
+        case "Values" | "Numbers":
+            return 'read one value: context.query.hasTag("limit") && context.query.getTag("limit") == "10"'
         case _:
             return None
 
@@ -182,9 +194,9 @@ def _fold(node: pst.Expr, rule: Rule) -> bool | None:
             sides = (_fold(left, rule), _fold(right, rule))
             return True if True in sides else (False if sides == (False, False) else None)
         case pst.BinaryOp(op="eq", left=pst.GetAttr(base=pst.Var(name="context"), attr=name), right=right):
-            return _fold_equal(name, right)
+            return _fold_equal(name, right, rule)
         case pst.BinaryOp(op="eq", left=left, right=pst.GetAttr(base=pst.Var(name="context"), attr=name)):
-            return _fold_equal(name, left)
+            return _fold_equal(name, left, rule)
         case pst.HasAttr(base=pst.Var(name=variable), attrs=attrs):
             return None if attrs[0] in _attributes(variable, rule) else False
         case pst.Is(base=pst.Var(name=variable), entity_type=kind):
@@ -193,10 +205,18 @@ def _fold(node: pst.Expr, rule: Rule) -> bool | None:
             return None
 
 
-def _fold_equal(name: str, value: pst.Expr) -> bool | None:
-    if isinstance(value, pst.StringLit) and name in CONTEXT_VALUES:
-        return None if value.value in CONTEXT_VALUES[name] else False
-    return None
+def _fold_equal(name: str, value: pst.Expr, rule: Rule) -> bool | None:
+    if not isinstance(value, pst.StringLit) or name not in (*CONTEXT_VALUES, "method"):
+        return None
+    actions = _actions(rule)
+    if name == "method":
+        return None if calladvice.may_be_method(value.value, actions) else False
+    known = CONTEXT_VALUES[name]
+    if name == "protocol" and actions:
+        # A statement is of one protocol and a call of the other; who connects may speak either.
+        kinds = {CONTEXTS[action] for action in actions}
+        known = tuple({PROTOCOL_OF[kind] for kind in kinds}) if kinds <= PROTOCOL_OF.keys() else known
+    return None if value.value in known else False
 
 
 def _actions(rule: Rule) -> set[str]:
@@ -258,6 +278,11 @@ def unknown_names(rule: Rule, text: str, rule_text: RuleText, known: Known) -> l
                 hint = _nearest(resource, known.resources) or "publish the resource first"
                 say(name, f"there is no resource {resource!r}, so the rule can never fire", hint)
                 continue
+            if known.routes is not None:
+                wrong = calladvice.unlisted(kind, name, known.routes.get(resource), kind in _OF_A_DATABASE)
+                if wrong is not None:
+                    say(name, *wrong)
+                    continue
         if kind == "Label" and labels is not None and not _label_known(name, labels):
             hint = (
                 _nearest(name, _families(labels)) or "put the label on a column or into a masking rule first"

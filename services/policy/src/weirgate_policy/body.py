@@ -1,7 +1,8 @@
 """Reading the fields of a body that was read whole: JSON and forms, to pointers and values.
 
 Judged is what the upstream will read. So whatever two readers could read differently is not read at all: a name
-twice in a JSON object (in whatever case), numbers JSON does not have, half a surrogate pair, another charset, a coding of the bytes.
+twice in a JSON object (in whatever case), numbers JSON does not have, half a surrogate pair, another charset, a
+coding of the bytes.
 
 ===========================  ====================================================
 value                        as text, under its pointer (RFC 6901)

@@ -12,6 +12,12 @@ A file of cases::
         expect: allow              # allow | deny | hold
         rule: read-only/read       # optional: this rule is among those that decided
         code: masked_predicate     # optional, for deny
+      - agent: reader
+        resource: crm
+        call: {method: GET, path: /v1/customers/7, query: {limit: 10}}
+        expect: allow
+
+Of HTTP, ``call`` stands in place of ``sql``; ``routes`` beside ``cases`` gives the templates of its resource.
 """
 
 import json
@@ -19,10 +25,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.identity import Identity
@@ -30,6 +36,7 @@ from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_contracts.value import ResourceName, Value
 from weirgate_policy.bundle import Bundle, compile_policies
+from weirgate_policy.casecall import CaseCall
 from weirgate_policy.judge import Judgement, JudgingState, judge, labels_of
 from weirgate_policy.ruling import Asking
 from weirgate_policy.view import ResourceView
@@ -44,7 +51,7 @@ class BadCases(ValueError):
 
 
 class Case(Value):
-    """One statement and what should become of it."""
+    """One statement or call and what should become of it."""
 
     agent: str
     groups: tuple[str, ...] = ()
@@ -52,7 +59,8 @@ class Case(Value):
     run: str | None = None
     tool: str | None = None
     resource: ResourceName
-    sql: str
+    sql: str | None = None
+    call: CaseCall | None = None
     phase: Literal["prepare", "run", "fetch"] = "run"
     transaction: Literal["I", "T", "E"] = "I"
     search_path: tuple[str, ...] | None = None
@@ -63,6 +71,12 @@ class Case(Value):
     code: RefusalCode | None = None
     unmask: tuple[str, ...] | None = None
     """For ``allow``: exactly these labels in clear."""
+
+    @model_validator(mode="after")
+    def _check_operation(self) -> Self:
+        if (self.sql is None) == (self.call is None):
+            raise ValueError("write one of 'sql' and 'call'")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +104,7 @@ class CaseOutcome:
 class _CaseFile:
     catalog: Catalog | None
     labels: Mapping[str, str]
+    routes: Sequence[str] | None = None
     cases: Sequence[tuple[int, Case]] = field(default_factory=list[tuple[int, Case]])
 
 
@@ -99,6 +114,7 @@ def run_cases(
     policies: Mapping[str, str],
     catalogs: Mapping[str, Catalog] | None = None,
     labels: Mapping[str, Mapping[str, str]] | None = None,
+    routes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[CaseOutcome]:
     """Judge every case of some files.
 
@@ -106,25 +122,32 @@ def run_cases(
         paths: YAML files of cases.
         policies: Name to Cedar text.
         catalogs: By resource; a file's own ``catalog`` comes first.
-        labels: By resource, ``schema.table.column`` to label; a file's own ``labels`` come on top.
+        labels: By resource, ``schema.table.column`` or route and pattern to label; a file's own ``labels`` come
+            on top.
+        routes: By resource of HTTP, its templates; a file's own ``routes`` come first.
 
     Raises:
-        BadCases: a file cannot be read, or a resource has no catalog.
+        BadCases: a file cannot be read, or a resource has no catalog and a statement is sent to it.
         BundleError: the policies cannot be judged with.
     """
     bundle = compile_policies(policies)
     outcomes: list[CaseOutcome] = []
     for path in paths:
         found = _read(path)
-        states: dict[str, JudgingState] = {}
+        states: dict[tuple[str, bool], JudgingState] = {}
         for line, case in found.cases:
-            if case.resource not in states:
-                catalog = found.catalog or (catalogs or {}).get(case.resource)
-                if catalog is None:
-                    raise BadCases(f"{path}:{line}: there is no catalog of {case.resource}")
+            key = (case.resource, case.call is not None)
+            listed = found.routes if found.routes is not None else (routes or {}).get(case.resource, ())
+            if key not in states:
                 known = {**(labels or {}).get(case.resource, {}), **found.labels}
-                states[case.resource] = state_of(case.resource, bundle=bundle, catalog=catalog, labels=known)
-            outcomes.append(_outcome(str(path), line, case, judge(operation_of(case), states[case.resource])))
+                if case.call is not None:
+                    states[key] = call_state_of(case.resource, bundle=bundle, routes=listed, labels=known)
+                else:
+                    catalog = found.catalog or (catalogs or {}).get(case.resource)
+                    if catalog is None:
+                        raise BadCases(f"{path}:{line}: there is no catalog of {case.resource}")
+                    states[key] = state_of(case.resource, bundle=bundle, catalog=catalog, labels=known)
+            outcomes.append(_outcome(str(path), line, case, judge(operation_of(case, listed), states[key])))
     return outcomes
 
 
@@ -141,13 +164,29 @@ def state_of(
     )
 
 
-def operation_of(case: Case) -> OperationIntercepted:
-    """Return the operation a case stands for."""
+def call_state_of(
+    resource: str, *, bundle: Bundle, routes: Sequence[str], labels: Mapping[str, str], revision: int = 0
+) -> JudgingState:
+    """Return what calls of an HTTP resource are judged under, made without a service."""
+    view = ResourceView(name=resource, protocol="http", routes=routes)
+    return JudgingState(
+        revision=revision,
+        read=touch,
+        asking=Asking(bundle=bundle, view=view),
+        labels=labels_of(*labels.values()),
+    )
+
+
+def operation_of(case: Case, routes: Sequence[str] = ()) -> OperationIntercepted:
+    """Return the operation a case stands for; a call's path is looked up among the templates."""
+    call = case.call.call(routes) if case.call is not None else None
+    sql = case.sql or ""
+    statement = Statement(text=sql, phase=case.phase, simple=case.phase == "run")
     return OperationIntercepted(
         ingress="case",
         session="case",
         operation=1,
-        protocol="postgres",
+        protocol="postgres" if call is None else "http",
         resource=case.resource,
         identity=Identity(
             agent=case.agent,
@@ -159,15 +198,16 @@ def operation_of(case: Case) -> OperationIntercepted:
             token_id="case",  # noqa: S106  (a name for the log, no secret)
             expires_at=0,
         ),
-        statements=(Statement(text=case.sql, phase=case.phase, simple=case.phase == "run"),),
+        statements=(statement,) if call is None else (),
+        call=call,
         context=SessionContext(
-            database=case.resource,
+            database=case.resource if call is None else "",
             search_path=case.search_path,
             transaction=case.transaction,
             prepared=case.prepared,
             cursors=case.cursors,
         ),
-        digest=sha256(case.sql.encode()).hexdigest(),
+        digest=sha256((sql if call is None else call.model_dump_json()).encode()).hexdigest(),
     )
 
 
@@ -220,9 +260,9 @@ def _read(path: Path) -> _CaseFile:
     if not isinstance(whole, dict) or not isinstance(node, yaml.MappingNode):
         raise BadCases(f"{path}:1: write 'cases:' and a list under it")
     body = cast(dict[str, Any], whole)
-    if unknown := set(body) - {"catalog", "labels", "cases"}:
+    if unknown := set(body) - {"catalog", "labels", "routes", "cases"}:
         names = ", ".join(sorted(map(str, unknown)))
-        raise BadCases(f"{path}:1: unknown {names}; known are catalog, labels, cases")
+        raise BadCases(f"{path}:1: unknown {names}; known are catalog, labels, routes, cases")
     lines = _lines(node)
     cases: list[tuple[int, Case]] = []
     for number, one in enumerate(body.get("cases") or ()):
@@ -235,7 +275,7 @@ def _read(path: Path) -> _CaseFile:
     if not cases:
         raise BadCases(f"{path}:1: there are no cases in it")
     catalog = read_snapshot(path.parent / body["catalog"]) if "catalog" in body else None
-    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, cases=cases)
+    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, routes=body.get("routes"), cases=cases)
 
 
 def read_snapshot(path: Path) -> Catalog:

@@ -15,6 +15,7 @@ from weirgate_contracts.events import (
     OperationIntercepted,
 )
 from weirgate_contracts.refusal import RefusalCode
+from weirgate_policy import wording
 from weirgate_policy.bundle import Bundle, BundleError, compile_policies
 from weirgate_policy.case import Word, word_of
 from weirgate_policy.judge import Granted, Judgement, JudgingState, judge, labels_of
@@ -89,7 +90,7 @@ def replay(
                 past.requests[event.request] = event
             case OperationAllowed() | OperationDenied() | OperationHeld():
                 operation = past.operations.pop(event.intercepted, None)
-                if operation is None or _not_of_the_rules(event):
+                if operation is None or _not_of_the_rules(event, operation):
                     continue
                 state = past.state(operation.resource, event)
                 if state is not None:
@@ -99,10 +100,15 @@ def replay(
                 continue
 
 
-def _not_of_the_rules(verdict: Judgement) -> bool:
-    return isinstance(verdict, OperationDenied) and (
-        verdict.refusal.code in NOT_OF_THE_RULES or not verdict.catalog_revision
-    )
+def _not_of_the_rules(verdict: Judgement, operation: OperationIntercepted) -> bool:
+    if not isinstance(verdict, OperationDenied):
+        return False
+    if verdict.refusal.code in NOT_OF_THE_RULES:
+        return True
+    if operation.protocol != "http":
+        return not verdict.catalog_revision
+    # A call needs no catalog: what tells that nothing was judged is the revision, or the refusal itself.
+    return verdict.policy_revision == 0 or verdict.refusal == wording.configuration_unknown()
 
 
 @dataclass(slots=True)
@@ -139,29 +145,49 @@ class _Past:
         return found
 
     def _make(self, resource: str, catalog_revision: str, revision: int) -> JudgingState | None:
-        observed = self.catalogs.get((resource, catalog_revision))
-        if observed is None:
-            return None
-        newest: dict[tuple[str, str], dict[str, Any] | None] = {}
-        for sequence, event in self.history:
-            if sequence <= revision:
-                newest[event.config, event.name] = event.body
-        bodies = {key: body for key, body in sorted(newest.items()) if body is not None}
-        labels: dict[str, str] = {}
-        named: list[str] = []
-        for (kind, _), body in bodies.items():
-            if kind == "labels" and body["resource"] == resource:
-                labels.update(body["columns"])
-            elif kind == "masking":
-                named += [rule["label"] for rule in body["rules"] if "*" not in rule["label"]]
+        bodies = self._bodies(revision)
+        if catalog_revision:
+            observed = self.catalogs.get((resource, catalog_revision))
+            if observed is None:
+                return None
+            labels = _labels(bodies, resource, "columns")
+            view = ResourceView(name=resource, catalog=Catalog.from_dict(observed.catalog), labels=labels)
+        else:
+            document = bodies.get(("resource", resource))
+            if document is None or document["protocol"] != "http":
+                return None
+            labels = _labels(bodies, resource, "fields")
+            view = ResourceView(name=resource, protocol="http", routes=document.get("routes", ()))
+        named = [
+            rule["label"]
+            for (kind, _), body in bodies.items()
+            if kind == "masking"
+            for rule in body["rules"]
+            if "*" not in rule["label"]
+        ]
         texts = {body["name"]: body["cedar"] for (kind, _), body in bodies.items() if kind == "policy"}
-        view = ResourceView(name=resource, catalog=Catalog.from_dict(observed.catalog), labels=labels)
         return JudgingState(
             revision=revision,
             read=touch,
             asking=Asking(bundle=self.instead or _compiled(texts), view=view),
             labels=labels_of(*labels.values(), *named),
         )
+
+    def _bodies(self, revision: int) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return every document that stood at a revision, by kind and name."""
+        newest: dict[tuple[str, str], dict[str, Any] | None] = {}
+        for sequence, event in self.history:
+            if sequence <= revision:
+                newest[event.config, event.name] = event.body
+        return {key: body for key, body in sorted(newest.items()) if body is not None}
+
+
+def _labels(bodies: Mapping[tuple[str, str], dict[str, Any]], resource: str, of: str) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for (kind, _), body in bodies.items():
+        if kind == "labels" and body["resource"] == resource:
+            labels.update(body.get(of, {}))  # a document of an earlier release has no fields
+    return labels
 
 
 def _compiled(texts: Mapping[str, str]) -> Bundle:

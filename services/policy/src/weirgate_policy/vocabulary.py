@@ -84,7 +84,7 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {name: frozenset() for name in ENTITY
 }
 """Entity type, or kind of context (``Session``, ``Statement``, ``Call``), to its attributes."""
 
-TAGS: Mapping[str, str] = {name: kind for name, kind in re.findall(r"(\w+)\??:\s*(Values|Numbers)\b", _PLAIN)}
+TAGS: Mapping[str, str] = dict(re.findall(r"(\w+)\??:\s*(Values|Numbers)\b", _PLAIN))
 """Attribute of a ``Call`` whose values are tags, to the entity type that carries them."""
 METHODS: Mapping[str, str] = {
     name.partition(".")[2].upper(): name
