@@ -24,6 +24,7 @@ from weirgate_embedded.postgres import unprivileged
 from weirgate_testkit.gateway import RunningGateway, running_gateway
 from weirgate_testkit.port import free_port
 from weirgate_testkit.raw import Drained, drain
+from weirgate_testkit.web import http, origin
 
 POINT_QUERY = "\\set id random(1, 600)\nselect name, price from products where id = :id;\n"
 ROWS = "select id, name, email, sku, card, city, amount, created_at from bench_rows"
@@ -38,10 +39,12 @@ def main() -> int:
     parser.add_argument(
         "--many-rows", type=int, default=10_000_000, help="of the memory run; 0: leave it out"
     )
-    parser.add_argument("--only", choices=["latency", "throughput", "rows", "memory"], action="append")
+    parser.add_argument(
+        "--only", choices=["latency", "throughput", "rows", "memory", "http"], action="append"
+    )
     parser.add_argument("--out", type=Path, default=Path(f"bench-{time.strftime('%Y%m%d-%H%M%S')}.json"))
     asked = parser.parse_args()
-    wanted = asked.only or ["latency", "throughput", "rows", "memory"]
+    wanted = asked.only or ["latency", "throughput", "rows", "memory", "http"]
     figures: dict[str, Any] = {
         "machine": {
             "cpus": os.cpu_count(),
@@ -53,6 +56,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="weirgate-bench-") as name:
         directory = Path(name)
         with running_gateway(directory / "gateway", port_base=18400) as gateway:
+            if "http" in wanted:
+                tell("http")
+                with origin(directory / "origin", gateway) as web:
+                    figures |= http(web, asked.rounds, asked.seconds)
+            if set(wanted) == {"http"}:
+                return finish(figures, asked.out)
             tell("making one table of rows to stream")
             prepare(gateway, asked.rows)
             with pgbouncer(directory / "pgbouncer", gateway) as bouncer:
@@ -74,9 +83,14 @@ def main() -> int:
                     figures["rows/s"] = rows(ways | masked, asked.rounds)
                 if "memory" in wanted and asked.many_rows:
                     figures["memory"] = memory(gateway, asked.rows, asked.many_rows)
-    asked.out.write_text(json.dumps(figures, indent=2) + "\n")
+    return finish(figures, asked.out)
+
+
+def finish(figures: dict[str, Any], out: Path) -> int:
+    """Write and print what was measured."""
+    out.write_text(json.dumps(figures, indent=2) + "\n")
     show(figures)
-    tell(f"every round stands in {asked.out}")
+    tell(f"every round stands in {out}")
     return 0
 
 

@@ -267,5 +267,5 @@ def test_a_killed_session_ends_and_says_so(gateway: RunningGateway) -> None:
             return [one for one in held if "99" in one["text"]]
 
         session = wait_for(mine)[0]["session"]
-        gateway.weirgate("sessions", "kill", session)
+        gateway.weirgate("sessions", "kill", f"one/{session}")
         assert waiting.result(20).json()["code"] == "killed"

@@ -34,6 +34,7 @@ TYPES = (
 )  # fmt: skip
 SECRETS = (
     "ann.example@corp.example.com", "4111 1111 1111 1111", "4111111111111111", "DE89 3704 0044 0532 0130 00",
+    "GB29 NWBK 6016 1331 9268 19",
     "123-45-6789", "+49 170 1234567", "AKIAIOSFODNN7EXAMPLE", "192.168.17.23",
     "bearer abcdefghijklmnopqrstuvwxyz0123", "aws secret: wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEYAA",
     "-----BEGIN RSA PRIVATE KEY-----\nabc def\n-----END RSA PRIVATE KEY-----",

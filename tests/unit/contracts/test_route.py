@@ -55,3 +55,31 @@ def test_a_literal_is_compared_as_it_is_written_in_normal_form() -> None:
 def test_a_template_fits_only_paths_of_its_own_length(parts: list[str], path: str) -> None:
     found = match_route(["/" + "/".join(parts)], path)
     assert found is None or path.count("/") == len(parts)
+
+
+def plainly(routes: list[str], path: str) -> tuple[str, dict[str, str]] | None:
+    """The same, said in the plainest way: try every template, take the one with names as late as can be."""
+    found: list[tuple[tuple[bool, ...], int, str, dict[str, str]]] = []
+    for order, route in enumerate(routes):
+        pairs = list(zip(route.split("/"), path.split("/"), strict=False))
+        if route.count("/") == path.count("/") and all(
+            part == segment or (part.startswith("{") and segment) for part, segment in pairs
+        ):
+            names = {part[1:-1]: segment for part, segment in pairs if part.startswith("{")}
+            found.append((tuple(part.startswith("{") for part, _ in pairs), order, route, names))
+    return (min(found)[2], min(found)[3]) if found else None
+
+
+TEMPLATES = st.lists(st.sampled_from(["a", "b", "{x}", "{y}", ""]), min_size=1, max_size=4).map("/".join)
+
+
+@given(
+    st.lists(TEMPLATES.map(lambda parts: f"/{parts}"), max_size=8),
+    st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_size=4).map("/".join),
+)
+def test_what_is_found_is_what_trying_every_template_finds(routes: list[str], path: str) -> None:
+    assert match_route(routes, f"/{path}") == plainly(routes, f"/{path}")
+
+
+def test_a_path_with_many_segments_costs_no_depth() -> None:
+    assert match_route(ROUTES, "/v1" * 5000) is None

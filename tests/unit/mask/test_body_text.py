@@ -45,6 +45,7 @@ def masked(type: str, text: str | bytes, *fields: FieldPlan, size: int = 1 << 30
         ("call ", "+1 (415) 555-2671"),
         ("key\n", PEM),
         ("id ", "123 45 6789"),
+        ("iban ", "GB29 NWBK 6016 1331 9268 19"),
     ],
 )
 def test_a_value_cut_across_pieces_is_masked(size: int, before: str, secret: str) -> None:

@@ -6,6 +6,8 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.http import HttpBody, HttpCall, HttpHeader
@@ -13,6 +15,7 @@ from weirgate_contracts.identity import Identity
 from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_contracts.route import match_route
+from weirgate_policy.body import Fields, Unread, read_fields
 from weirgate_policy.bundle import compile_policies
 from weirgate_policy.case import call_state_of
 from weirgate_policy.judge import Granted, Judgement, judge
@@ -31,7 +34,12 @@ def body(content: Any, type: str = "application/json", **more: Any) -> HttpBody:
     """A body that was read whole; an object is written as JSON."""
     text = content if isinstance(content, str) else json.dumps(content)
     raw = text.encode()
-    given = {"whole": True, "size_bytes": len(raw), "sha256": sha256(raw).hexdigest(), "text": text} | more
+    given: dict[str, Any] = {
+        "whole": True,
+        "size_bytes": len(raw),
+        "sha256": sha256(raw).hexdigest(),
+        "text": text,
+    } | more
     return HttpBody(type=type, **given)
 
 
@@ -500,3 +508,54 @@ def test_the_strictest_of_several_permits_counts() -> None:
     world.holds("POST /v1/payments", body=body({"amount": 101}))
     world.holds("POST /v1/payments", body=body({"amount": "100"}))
     world.denies("POST /v1/payments", RefusalCode.UNSUPPORTED, body=HttpBody(type="text/plain", whole=False))
+
+
+# ---------------------------------------------------------------- whatever an agent sends
+
+WHOLE = World(
+    CONNECT
+    + 'permit(principal, action in Action::"http", resource) when { context.query.hasTag(context.method) || '
+    "context.headers.hasTag(context.path) || context.body.hasTag(context.path) || context.bodyType == context.path };"
+)
+NAMES = st.text(max_size=8) | st.sampled_from(["__entity", "__extn", "__expr", "type", "id", "", "GET"])
+
+
+@given(st.dictionaries(NAMES, st.text(max_size=8)), st.dictionaries(NAMES, st.text(max_size=8)))
+def test_any_name_in_a_query_and_a_body_is_only_a_name(query: dict[str, str], fields: dict[str, str]) -> None:
+    call = called("GET /v1/customers", query=query, body=body(fields))
+    verdict = judge(operation(call), WHOLE.state)
+    if isinstance(verdict, OperationDenied) and verdict.refusal.code is RefusalCode.UNPARSABLE:
+        assert any(len({name.casefold() for name in one}) < len(one) for one in (query, fields))
+    else:
+        assert isinstance(verdict, OperationAllowed) == ("GET" in query)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+
+
+@given(JSON)
+def test_every_scalar_of_a_json_body_stands_under_its_pointer(content: object) -> None:
+    found = read_fields(called("POST /v1/payments", body=body(content)))
+    if isinstance(found, Unread):
+        return
+    for pointer, value in found.values.values.items():
+        inner: Any = content
+        for step in pointer.split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            inner = inner[int(name)] if isinstance(inner, list) else inner[name]
+        if isinstance(inner, str):
+            assert value == inner
+        elif isinstance(inner, int) and not isinstance(inner, bool):
+            assert value == str(inner)
+            assert found.numbers.values.get(pointer) == (inner if -(2**63) <= inner < 2**63 else None)
+
+
+@given(
+    st.text(), st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/plain", ""])
+)
+def test_any_body_is_read_or_it_is_said_why_not(text: str, type: str) -> None:
+    found = read_fields(called("POST /v1/payments", body=body(text, type)))
+    assert isinstance(found, Fields | Unread)

@@ -90,7 +90,7 @@ class World:
         stamped = event if event.id else event.stamped(id=new_id(), at=NOW)
         return (await self.bus.publish(stamped.subject, stamped.encoded(), id=stamped.id)).sequence
 
-    async def configure(self, kind: str, name: str, body: dict[str, object]) -> None:
+    async def configure(self, kind: str, name: str, body: dict[str, object] | None) -> None:
         """Publish a document."""
         await self.publish(ConfigPublished(config=kind, name=name, body=body, by="test"))  # type: ignore[arg-type]
 
@@ -465,7 +465,12 @@ async def test_an_approval_of_fewer_than_the_rules_ask_for_now_is_held_again(sta
 
 # ---------------------------------------------------------------- HTTP
 
-CRM = {"name": "crm", "protocol": "http", "upstream": "http://h", "routes": ["/v1/customers/{id}"]}
+CRM: dict[str, object] = {
+    "name": "crm",
+    "protocol": "http",
+    "upstream": "http://h",
+    "routes": ["/v1/customers/{id}"],
+}
 CALLS = """
 @id("basics") permit(principal, action in Action::"basic", resource);
 @id("look") permit(principal, action in Action::"http.read", resource == Route::"crm/v1/customers/{id}");
@@ -518,7 +523,7 @@ async def test_new_routes_count_from_then_on(start: Start) -> None:
     verdict = await world.ask(call("GET /v1/customers/7", number=2))
     assert isinstance(verdict, OperationDenied)
     assert verdict.refusal.code is RefusalCode.CATALOG_CHANGED
-    await world.configure("resource", "crm", None)  # type: ignore[arg-type]
+    await world.configure("resource", "crm", None)
     verdict = await world.ask(call("GET /v1/customers/7", number=3))
     assert isinstance(verdict, OperationDenied)
     assert verdict.refusal.code is RefusalCode.RESOURCE_UNKNOWN

@@ -94,7 +94,9 @@ def judge_cases(
         policies, _ = _policies(paths)
         testing = _testing()
         try:
-            outcomes: list[Any] = testing.run_cases(cases, policies=policies, labels=_labels(paths))
+            outcomes: list[Any] = testing.run_cases(
+                cases, policies=policies, labels=_labels(paths), routes=_routes(paths)
+            )
         except (testing.BadCases, testing.BundleError) as error:
             raise Failed(str(error), "'weirgate policy check' says what is wrong with policies") from error
         failed = [one for one in outcomes if not one.passed]
@@ -147,6 +149,7 @@ def _case(one: Any) -> dict[str, Any]:
         "file": one.file,
         "line": one.line,
         "sql": one.case.sql,
+        "call": None if one.case.call is None else f"{one.case.call.method} {one.case.call.path}",
         "expect": one.case.expect,
         "got": one.got,
         "rules": list(one.rules),
@@ -178,9 +181,20 @@ def _text(operation: Any) -> str:
 
 
 def _labels(paths: list[Path]) -> dict[str, dict[str, str]]:
+    return {
+        one.name: {**one.body.get("columns", {}), **one.body.get("fields", {})}
+        for one in _documents(paths)
+        if one.kind == "labels"
+    }
+
+
+def _routes(paths: list[Path]) -> dict[str, list[str]]:
+    return {one.name: list(one.body.get("routes", ())) for one in _documents(paths) if one.kind == "resource"}
+
+
+def _documents(paths: list[Path]) -> Sequence[Any]:
     others = [path for path in paths if path.suffix != ".cedar"]
-    documents = read(others).documents if others else ()
-    return {one.name: dict(one.body["columns"]) for one in documents if one.kind == "labels"}
+    return read(others).documents if others else ()
 
 
 def _testing() -> Any:

@@ -6,6 +6,7 @@ outer space. A row that has not the columns of the first one is PeerError: nobod
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 
 from weirgate_mask.fields import FieldTree
@@ -18,6 +19,7 @@ ROW_LIMIT_BYTES = 1 << 20
 _PIECES = 1024
 _FIELD = re.compile(rb'"(?:[^"]|"")*+"|[^",]*+')
 _MARK = re.compile(rb'["\n]')
+_NEVER = 1 << 62
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -78,50 +80,44 @@ class CsvBody:
         return self._rows(rest) if rest else b""
 
     def _rows(self, region: bytes) -> bytes:
-        hits = [] if self._found is None else self._found.scan(region)
-        if self._columns is not None and not self._masked and hits == [] and b'""' not in region:
+        found = self._found.scan(region) if self._found is not None else []
+        if self._columns is not None and not self._masked and found == [] and b'""' not in region:
             return region
-        out: list[bytes] = []
+        hits = None if found is None else [*sorted(found), _NEVER]
         rows = region.split(b"\n") if b'"' not in region else _split_rows(region)
+        at = 0
         for number, row in enumerate(rows):
-            last = number == len(rows) - 1
-            if row.strip(b"\r") in (b"", _BOM):
-                out.append(row)
-            else:
-                out.append(self._row(row))
-            if not last:
-                out.append(b"\n")
-        return b"".join(out)
+            if row.strip(b"\r") not in (b"", _BOM):
+                rows[number] = self._row(row, at, hits)
+            at += len(row) + 1
+        return b"\n".join(rows)
 
-    def _row(self, row: bytes) -> bytes:
+    def _row(self, row: bytes, at: int, hits: list[int] | None) -> bytes:
         ending = b"\r" if row.endswith(b"\r") else b""
         cells = _split(row[: len(row) - len(ending)])
-        if any(b"\r" in cell and cell[:1] != b'"' for cell in cells):
+        if b"\r" in row[:-1] and any(b"\r" in cell and cell[:1] != b'"' for cell in cells):
             raise PeerError("a carriage return in the middle of a row")
-        if self._columns is None:
-            self._name(cells)
-            whole: list[int] = []
-        else:
-            whole = self._masked
-        columns = self._columns or []
+        header = self._columns is None
+        columns = self._name(cells) if self._columns is None else self._columns
         if len(cells) != len(columns):
             raise PeerError(f"a row that has not {len(columns)} columns")
         changed = False
-        looked = self._found is not None and (self._found.scan(row) != [] or b'""' in row)
-        for column in whole:
-            scalar = columns[column]
-            if scalar is not None and cells[column]:
-                cells[column] = _rewrite(cells[column], lambda cell, to=scalar: _substituted(cell, to))
-                self.cells_masked += 1
-                changed = True
-        if looked and self._found is not None:
-            for column, cell in enumerate(cells):
-                if columns[column] is None or not whole:
-                    cells[column] = _rewrite(cell, self._seen)
-                    changed = changed or cells[column] != cell
+        hit = hits is None or hits[bisect_right(hits, at)] <= at + len(row) or b'""' in row
+        for column in range(len(cells)) if hit else self._masked:
+            cell, scalar = cells[column], columns[column]
+            start, at = at, at + len(cell) + 1
+            if scalar is not None and not header:
+                made = _rewrite(cell, lambda cell, to=scalar: _substituted(cell, to)) if cell else cell
+                self.cells_masked += bool(cell)
+            elif hits is None or hits[bisect_right(hits, start)] < at or b'""' in cell:
+                made = _rewrite(cell, self._seen)
+            else:
+                continue
+            changed = changed or made != cell
+            cells[column] = made
         return b",".join(cells) + ending if changed else row
 
-    def _name(self, cells: list[bytes]) -> None:
+    def _name(self, cells: list[bytes]) -> list[Scalar | None]:
         if self._fields and len(cells) == 1 and any(mark in cells[0] for mark in (b";", b"\t", b"|")):
             raise PeerError("a table whose columns are not parted by commas")
         names = [_read(cell.removeprefix(_BOM)).strip().lower() for cell in cells]
@@ -130,6 +126,7 @@ class CsvBody:
             next((scalar for step, scalar in named if step is None or step == name), None) for name in names
         ]
         self._masked = [at for at, scalar in enumerate(self._columns) if scalar is not None]
+        return self._columns
 
     def _seen(self, cell: bytes) -> bytes:
         if self._found is None:

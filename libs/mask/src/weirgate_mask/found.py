@@ -43,7 +43,7 @@ class Found:
         """Where hits end in a whole block, see :meth:`Detectors.scan`."""
         self._seek = compiled.find
         self._substitutes = {label: Substitute(label, one, keys) for label, one in transforms.items()}
-        self._redacted = {
+        self._redacted: dict[tuple[str, ...], bytes] = {
             (label,): write_string(one.token)
             for label, one in self._substitutes.items()
             if one.transform.kind == "redact"

@@ -266,7 +266,8 @@ class JsonBody:
             return
         raw = buffer[start:end]
         # A long number may be a card written with an exponent, an escape may hide anything: no scan sees it.
-        if self._was_hit(start, end) or b"\\" in raw or (len(raw) > 12 and raw[0] != token.QUOTE):
+        hides = token.HIDING.search(raw) if raw[0] == token.QUOTE else len(raw) > 12
+        if hides or self._was_hit(start, end):
             self._check_value(raw)
             masked = self._found.token(raw)
             if masked != raw:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from weirgate_mask.jsontoken import PLAIN_SCALAR, WS
+from weirgate_mask.jsontoken import PLAIN, PLAIN_SCALAR, WS
 
 if TYPE_CHECKING:
     from weirgate_mask.fields import Node
@@ -49,7 +49,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 def learn(text: bytes, node: "Node", found: "Found | None") -> Shape | None:
     """Learn the shape of a valid object at a place; ``None``: it has none that would do."""
-    if len(text) > _TEXT_LIMIT or b"\\" in text:
+    if len(text) > _TEXT_LIMIT or b"\\u" in text:
         return None
     learner = _Learner(found)
     written = learner.written(json.loads(text, object_pairs_hook=_Pairs), node, 1)
@@ -93,6 +93,8 @@ class _Learner:
         members: list[bytes] = []
         for name, value in pairs:
             key = name.encode()
+            if not PLAIN.fullmatch(key):
+                return None
             if self._found is not None and self._found.key(key) is not None:
                 return None
             written = self.written(value, node[key], depth + 1)

@@ -15,11 +15,14 @@ _ESCAPE = (
 )
 INSIDE = _RUN + rb"(?:" + _ESCAPE + _RUN + rb")*+"
 STRING = rb'"' + INSIDE + rb'"'
-PLAIN_STRING = rb'"' + _RUN + rb'"'
+PLAIN_STRING = rb'"' + _RUN + rb'(?:\\["\\bfnrt]' + _RUN + rb')*+"'
+HIDING = re.compile(rb"\\[/u]")
+"""Escapes behind which something may stand that detectors do not see in the raw bytes. The others stand for
+characters that are part of nothing, and make no text more than twice as long: the patterns allow for that."""
 _WHOLE = rb"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+"
 NUMBER = _WHOLE + rb"(?:[eE][+-]?+[0-9]++)?+"
 PLAIN_SCALAR = rb"(?:" + PLAIN_STRING + rb"|" + _WHOLE + rb"|true|false|null)"
-"""A scalar without a backslash or an exponent: as it is written, so it reads."""
+"""A scalar in which a scan sees what there is: no escape that hides, no exponent."""
 
 MEMBER = re.compile(WS + rb"(" + STRING + rb")" + WS + rb":" + WS)
 KEY = re.compile(STRING)

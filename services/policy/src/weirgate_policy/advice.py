@@ -33,6 +33,8 @@ _UNKNOWN_TYPE = re.compile(r"unrecognized entity type `([^`]+)`")
 _UNKNOWN_ACTION = re.compile(r'unrecognized action `Action::"([^`]*)"`')
 _NO_ACTION = "unable to find an applicable action"
 _UNGUARDED = re.compile(r"optional attribute `([^`]+)`(.*)")
+_NO_TAG = re.compile(r"access to tag `([^`]+)`")
+_NO_MEMBER = re.compile(r"attribute `([^`]+)` on entity type `(?:Values|Numbers)` not found")
 _NO_ATTRIBUTE = re.compile(r"attribute `([^`]+)`.* not found")
 _SYSTEM_NAME = re.compile(r"/(pg_catalog|information_schema)\.")
 _OF_A_DATABASE = ("Schema", "Table", "Column", "Function")
@@ -93,6 +95,18 @@ def _explain(message: str, rule: RuleText) -> tuple[int, str, str | None]:
             find_token(rule, ".", found[1]),
             f"`{found[1]}` may be absent, and an absent attribute is an error that denies",
             f"guard it: context has {found[1]} && context.{found[1]} …",
+        )
+    if found := _NO_TAG.search(message):
+        return (
+            find_token(rule, found[1]),
+            f"{found[1]} may not stand there, and reading what is absent is an error that denies",
+            f"guard it: context.query.hasTag({found[1]}) && context.query.getTag({found[1]}) …",
+        )
+    if found := _NO_MEMBER.search(message):
+        return (
+            find_token(rule, ".", found[1]),
+            message,
+            f'read it by its name: context.query.hasTag("{found[1]}") && context.query.getTag("{found[1]}") …',
         )
     if found := _NO_ATTRIBUTE.search(message):
         return (

@@ -93,8 +93,18 @@ class _Judging:
             rules=rules,
             touched=touched,
             obligation=replace(asked, rows=None),
-            unmask=unmasked(asking, operation.identity, self.state.labels, base),
+            unmask=self._unmasked(base),
         )
+
+    def _unmasked(self, base: dict[str, ContextValue]) -> tuple[str, ...]:
+        identity, uses = self.operation.identity, self.asking.bundle.uses
+        known = tuple((name, value) for name, value in base.items() if uses(name))
+        key = (identity.agent, identity.groups, known)
+        found = self.state.unmasked.get(key)
+        if found is None:
+            found = unmasked(self.asking, identity, self.state.labels, base)
+            self.state.unmasked[key] = found
+        return found
 
     def _context(self) -> dict[str, ContextValue]:
         call, body = self.call, self.call.body

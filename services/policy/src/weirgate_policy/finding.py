@@ -64,6 +64,8 @@ class JudgingState:
     refusal: Refusal | None = None
     """Why nothing can be judged on this resource at present."""
     findings: Lru[tuple[object, ...], Finding] = field(default_factory=lambda: Lru(FINDINGS_LIMIT))
+    unmasked: Lru[tuple[object, ...], tuple[str, ...]] = field(default_factory=lambda: Lru(FINDINGS_LIMIT))
+    """What agents see in clear, by all that a rule can tell two of them apart by."""
 
 
 def labels_of(*named: str) -> tuple[str, ...]:

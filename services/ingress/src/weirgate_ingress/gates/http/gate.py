@@ -34,7 +34,7 @@ from functools import partial
 from typing import Literal, assert_never
 
 from weirgate_contracts.config import ResourceDocument
-from weirgate_contracts.events import OperationIntercepted, SessionClosed, SessionOpened, SessionRefused
+from weirgate_contracts.events import OperationIntercepted
 from weirgate_contracts.http import BODY_LIMIT_BYTES, BODY_TEXT_LIMIT_BYTES
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal, RefusalCode
@@ -55,7 +55,6 @@ from weirgate_ingress.gates.core import (
     LoggedIn,
     Login,
     LoginRefused,
-    Record,
     Refused,
     Renew,
     SendHead,
@@ -69,7 +68,7 @@ from weirgate_ingress.gates.core import (
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.operation import Operation, Phase
-from weirgate_ingress.gates.http.record import Records
+from weirgate_ingress.gates.http.record import Reason, Records
 from weirgate_ingress.gates.http.request import (
     Request,
     Unserved,
@@ -92,7 +91,6 @@ _STOP_REASONS: dict[RefusalCode, Literal["killed", "shutdown", "expired"]] = {
     RefusalCode.SHUTDOWN: "shutdown",
     RefusalCode.TOKEN_EXPIRED: "expired",
 }
-Reason = Literal["agent", "upstream", "refused", "killed", "shutdown", "expired", "error"]
 
 
 class HttpGate:
@@ -247,20 +245,7 @@ class HttpGate:
             return
         self._identity, self._resource = identity, resource
         agent = request.head.all("user-agent")
-        self._out.add(
-            Record(
-                event=SessionOpened(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
-                    protocol=self.protocol,
-                    resource=resource.name,
-                    identity=identity,
-                    peer=self._terms.peer,
-                    tls=self._tls,
-                    application=agent[0][:256] if agent else None,
-                )
-            )
-        )
+        self._records.opened(identity, resource, tls=self._tls, application=agent[0] if agent else None)
         self._serve(request)
 
     def _serve(self, request: Request) -> None:
@@ -516,19 +501,7 @@ class HttpGate:
             self._refuse_unasked(refusal)
             return
         if not recorded:
-            resource = self._request.resource if self._request is not None else None
-            self._out.add(
-                Record(
-                    event=SessionRefused(
-                        ingress=self._terms.ingress,
-                        session=self._terms.session,
-                        protocol=self.protocol,
-                        peer=self._terms.peer,
-                        claimed_resource=resource,
-                        refusal=refusal,
-                    )
-                )
-            )
+            self._records.turned_away(refusal, self._request.resource if self._request is not None else None)
         self.ended = True
         self._out.tell(problem(refusal, operation=None, close=True))
         self._out.add(Hangup())
@@ -608,20 +581,7 @@ class HttpGate:
         self._out.add(Hangup())
 
     def _record_closed(self, reason: Reason, refusal: Refusal | None) -> None:
-        self._out.flush()
-        self._out.add(
-            Record(
-                event=SessionClosed(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
-                    reason=reason,
-                    refusal=refusal,
-                    operations=self._count,
-                    bytes_in=self._bytes_in,
-                    bytes_out=self._out.bytes_out,
-                )
-            )
-        )
+        self._records.closed(reason, refusal, operations=self._count, bytes_in=self._bytes_in)
 
 
 def _persists(request: Request) -> bool:

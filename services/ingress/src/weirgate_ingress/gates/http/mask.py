@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from weirgate_mask.body import BodyMasker, BodyUnreadable, body_masker
-from weirgate_mask.coding import Coding, decoder, encoder
-
 from weirgate_contracts.masking import Plan
 from weirgate_ingress.gates.http.terms import Body, PlanMismatch, Unreadable
+from weirgate_mask.body import BodyMasker, BodyUnreadable, body_masker
+from weirgate_mask.coding import Coding, decoder, encoder
 from weirgate_mask.detectors import DetectorsUnusable
 from weirgate_mask.keys import Keyring
 from weirgate_mask.mismatch import PlanMismatch as MaskMismatch
 from weirgate_wire.error import PeerError
 
+_STEP_BYTES = 16 * 1024
 _UNUSABLE = "the detectors of the gateway do not work"
 
 
@@ -77,7 +77,11 @@ class _Coded:
         try:
             if self._decoder is None or self._encoder is None:
                 return self._masker.feed(piece)
-            return self._encoder.feed(self._masker.feed(self._decoder.feed(piece)))
+            # A piece may unpack to a thousand times its size before its ratio gives a bomb away.
+            return b"".join(
+                self._encoder.feed(self._masker.feed(self._decoder.feed(piece[at : at + _STEP_BYTES])))
+                for at in range(0, len(piece), _STEP_BYTES)
+            )
         except PeerError as error:
             raise PlanMismatch(str(error)) from error
         except DetectorsUnusable as error:

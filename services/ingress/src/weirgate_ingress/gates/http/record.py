@@ -1,14 +1,25 @@
-"""The facts an HTTP gate records about its operations."""
+"""The facts an HTTP gate records about its session and its operations."""
 
 from typing import Literal
 
-from weirgate_contracts.events import OperationAbandoned, OperationFailed, OperationFinished, OperationRefused
+from weirgate_contracts.config import ResourceDocument
+from weirgate_contracts.events import (
+    OperationAbandoned,
+    OperationFailed,
+    OperationFinished,
+    OperationRefused,
+    SessionClosed,
+    SessionOpened,
+    SessionRefused,
+)
+from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal
 from weirgate_ingress.gates.core import Record
 from weirgate_ingress.gates.http.operation import Operation, Phase
 from weirgate_ingress.gates.http.terms import HttpTerms
 from weirgate_ingress.gates.outbox import Outbox
 
+Reason = Literal["agent", "upstream", "refused", "killed", "shutdown", "expired", "error"]
 _ERROR_FROM = 500
 
 
@@ -20,6 +31,57 @@ class Records:
     def __init__(self, terms: HttpTerms, out: Outbox) -> None:
         self._terms = terms
         self._out = out
+
+    def opened(
+        self, identity: Identity, resource: ResourceDocument, *, tls: str | None, application: str | None
+    ) -> None:
+        """The agent is let in."""
+        self._out.add(
+            Record(
+                event=SessionOpened(
+                    ingress=self._terms.ingress,
+                    session=self._terms.session,
+                    protocol="http",
+                    resource=resource.name,
+                    identity=identity,
+                    peer=self._terms.peer,
+                    tls=tls,
+                    application=application[:256] if application else None,
+                )
+            )
+        )
+
+    def turned_away(self, refusal: Refusal, resource: str | None) -> None:
+        """Somebody was not let in, or did not even ask for anything."""
+        self._out.add(
+            Record(
+                event=SessionRefused(
+                    ingress=self._terms.ingress,
+                    session=self._terms.session,
+                    protocol="http",
+                    peer=self._terms.peer,
+                    claimed_resource=resource[:256] if resource else None,
+                    refusal=refusal,
+                )
+            )
+        )
+
+    def closed(self, reason: Reason, refusal: Refusal | None, *, operations: int, bytes_in: int) -> None:
+        """The session is over."""
+        self._out.flush()
+        self._out.add(
+            Record(
+                event=SessionClosed(
+                    ingress=self._terms.ingress,
+                    session=self._terms.session,
+                    reason=reason,
+                    refusal=refusal,
+                    operations=operations,
+                    bytes_in=bytes_in,
+                    bytes_out=self._out.bytes_out,
+                )
+            )
+        )
 
     def finished(self, operation: Operation) -> None:
         """It was answered in full."""
