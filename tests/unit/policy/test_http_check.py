@@ -1,5 +1,6 @@
 """Checking rules on HTTP calls before they are published, cases of them, and judging a log of them again."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,29 @@ def test_a_case_that_cannot_be_read_is_named_with_its_line(
     with pytest.raises(BadCases, match=r"cases.yaml:2: ") as refused:
         run_cases([cases(tmp_path, case)], policies=RULES)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("routes", ["/v1/x", [{"/v1/": None}], ["v1"], None])
+def test_templates_that_are_none_are_named(tmp_path: Path, routes: Any) -> None:
+    file = cases(tmp_path, {"call": {"path": "/v1/x"}, "expect": "allow"}, routes=routes)
+    if routes == "/v1/x":
+        assert run_cases([file], policies=RULES)[0].passed
+        return
+    with pytest.raises(BadCases, match="is no template"):
+        run_cases([file], policies=RULES)
+
+
+def test_what_the_documentation_shows_is_right(tmp_path: Path) -> None:
+    repository = Path(__file__).parents[3]
+    text = (repository / "docs" / "policy.md").read_text()
+    shown = re.findall(r"```cedar\n(.*?)```", text, re.S)
+    assert len(shown) == 2
+    assert [check({"p": one}, KNOWN) for one in shown] == [[], []]
+    (file,) = re.findall(r"```yaml\n(routes:.*?)```", text, re.S)
+    (tmp_path / "cases.yaml").write_text(file)
+    starter = (repository / "deploy" / "packs" / "starter").glob("*.cedar")
+    policies = {path.stem: path.read_text() for path in starter}
+    assert [one.problem for one in run_cases([tmp_path / "cases.yaml"], policies=policies)] == [None, None]
 
 
 # ---------------------------------------------------------------- replay

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from weirgate_wire.http.head import RequestHead
-
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.credential import CredentialError, Credentials
@@ -22,6 +20,7 @@ from weirgate_ingress.socket import tune
 from weirgate_ingress.token import Admission
 from weirgate_ingress.upstreams import DialError, Link, Sink
 from weirgate_wire.error import UsageError
+from weirgate_wire.http.head import RequestHead
 
 CONNECT_TIMEOUT_S: Final = 10.0
 _PORTS = {"http": 80, "https": 443}

@@ -1,18 +1,13 @@
-"""What is said of a rule that parses: that it does not fit the schema, can never fire, or names what is not
-there."""
+"""What is said of a rule that parses: that it does not fit the schema, or can never fire."""
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from cedarpy import pst, validate_policies
 
-from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_policy import calladvice
-from weirgate_policy.entity import column_id, function_id, table_id
 from weirgate_policy.problem import Problem
 from weirgate_policy.rule import Rule, walk
 from weirgate_policy.source import RuleText, find_token, place_of
@@ -27,7 +22,6 @@ from weirgate_policy.vocabulary import (
     ancestry,
     schema,
 )
-from weirgate_sql.model import Catalog
 
 _UNKNOWN_TYPE = re.compile(r"unrecognized entity type `([^`]+)`")
 _UNKNOWN_ACTION = re.compile(r'unrecognized action `Action::"([^`]*)"`')
@@ -36,23 +30,6 @@ _UNGUARDED = re.compile(r"optional attribute `([^`]+)`(.*)")
 _NO_TAG = re.compile(r"access to tag `([^`]+)`")
 _NO_MEMBER = re.compile(r"attribute `([^`]+)` on entity type `(?:Values|Numbers)` not found")
 _NO_ATTRIBUTE = re.compile(r"attribute `([^`]+)`.* not found")
-_SYSTEM_NAME = re.compile(r"/(pg_catalog|information_schema)\.")
-_OF_A_DATABASE = ("Schema", "Table", "Column", "Function")
-_OF_A_RESOURCE = ("Resource", "Route", *_OF_A_DATABASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """Names that exist; ``None`` where they are not known, and then nothing is said about them."""
-
-    resources: AbstractSet[str] | None = None
-    reviewers: AbstractSet[str] | None = None
-    labels: AbstractSet[str] | None = None
-    """Labels put on columns or named by masking rules; those of detectors need not be among them."""
-    catalogs: Mapping[str, Catalog] = field(default_factory=dict[str, Catalog])
-    """By resource. A table that is not in it may still be made, so that is a warning only."""
-    routes: Mapping[str, Sequence[str]] | None = None
-    """Templates of every HTTP resource; any other resource is a database."""
 
 
 def schema_problems(policy: str, text: str, rules: Sequence[RuleText]) -> list[Problem]:
@@ -66,7 +43,7 @@ def schema_problems(policy: str, text: str, rules: Sequence[RuleText]) -> list[P
             continue  # Cedar says it of every rule with an unknown name in its head: once is enough
         named.add(number)
         offset, message, suggestion = _explain(message, rules[number])
-        problems.append(_problem(policy, text, offset, message, suggestion))
+        problems.append(problem_at(policy, text, offset, message, suggestion))
     return problems
 
 
@@ -76,13 +53,13 @@ def _explain(message: str, rule: RuleText) -> tuple[int, str, str | None]:
         return (
             find_token(rule, found[1]),
             f"there is no entity type {found[1]}, so the rule can never fire",
-            _nearest(found[1], ENTITY_TYPES) or f"known are {known}",
+            nearest(found[1], ENTITY_TYPES) or f"known are {known}",
         )
     if found := _UNKNOWN_ACTION.search(message):
         return (
             find_token(rule, f'"{found[1]}"'),
             f'there is no Action::"{found[1]}", so the rule can never fire',
-            _nearest(found[1], ACTIONS) or "docs/policy.md lists the actions",
+            nearest(found[1], ACTIONS) or "docs/policy.md lists the actions",
         )
     if _NO_ACTION in message:
         return (
@@ -125,7 +102,7 @@ def never_fires(rule: Rule, text: str, rule_text: RuleText) -> list[Problem]:
         if value is (not isinstance(clause, pst.When)):
             word = "when" if isinstance(clause, pst.When) else "unless"
             problems.append(
-                _problem(
+                problem_at(
                     rule.policy,
                     text,
                     find_token(rule_text, word),
@@ -134,7 +111,7 @@ def never_fires(rule: Rule, text: str, rule_text: RuleText) -> list[Problem]:
                 )
             )
     problems += [
-        _problem(
+        problem_at(
             rule.policy,
             text,
             find_token(rule_text, f'"{node.id}"'),
@@ -146,10 +123,10 @@ def never_fires(rule: Rule, text: str, rule_text: RuleText) -> list[Problem]:
     ]
     for words, message, suggestion in calladvice.of_rule(rule, _actions(rule)):
         offset = find_token(rule_text, *words)
-        problems.append(_problem(rule.policy, text, offset, message, suggestion))
+        problems.append(problem_at(rule.policy, text, offset, message, suggestion))
     if (trap := _only_the_table(rule)) is not None:
         problems.append(
-            _problem(
+            problem_at(
                 rule.policy,
                 text,
                 find_token(rule_text, "resource", "=="),
@@ -261,95 +238,17 @@ def _attributes(variable: str, rule: Rule) -> set[str]:
     return {name for kind in kinds for name in ATTRIBUTES[kind]}
 
 
-def unknown_names(rule: Rule, text: str, rule_text: RuleText, known: Known) -> list[Problem]:
-    """Say which names of a rule do not exist."""
-    problems: list[Problem] = []
-
-    def say(
-        word: str, message: str, suggestion: str | None, severity: Literal["error", "warning"] = "error"
-    ) -> None:
-        offset = find_token(rule_text, f'"{word}"')
-        problems.append(_problem(rule.policy, text, offset, message, suggestion, severity))
-
-    if known.reviewers is not None:
-        for group in rule.obligation.hold:
-            if group not in known.reviewers:
-                offset = find_token(rule_text, "@", "hold")
-                hint = (
-                    _nearest(group, known.reviewers) or f"publish a document: kind: reviewers, name: {group}"
-                )
-                problems.append(
-                    _problem(rule.policy, text, offset, f"there are no reviewers called {group}", hint)
-                )
-    labels = None if known.labels is None else known.labels | set(DETECTOR_LABELS)
-    for node in walk(rule.tree):
-        if not isinstance(node, pst.EntityUid):
-            continue
-        kind, name = str(node.type), node.id
-        if kind in _OF_A_RESOURCE and known.resources is not None:
-            resource = name.partition("/")[0]
-            if resource not in known.resources:
-                hint = _nearest(resource, known.resources) or "publish the resource first"
-                say(name, f"there is no resource {resource!r}, so the rule can never fire", hint)
-                continue
-            if known.routes is not None:
-                wrong = calladvice.unlisted(kind, name, known.routes.get(resource), kind in _OF_A_DATABASE)
-                if wrong is not None:
-                    say(name, *wrong)
-                    continue
-        if kind == "Label" and labels is not None and not _label_known(name, labels):
-            hint = (
-                _nearest(name, _families(labels)) or "put the label on a column or into a masking rule first"
-            )
-            say(name, f"there is no label {name!r}, so the rule can never fire", hint)
-        catalog = known.catalogs.get(name.partition("/")[0])
-        names = _names_of(kind, name.partition("/")[0], catalog) if catalog is not None else None
-        if names is not None and name not in names and not _SYSTEM_NAME.search(name):
-            say(name, f"{kind} {name} is not in the catalog at present", _nearest(name, names), "warning")
-    return problems
-
-
-def _names_of(kind: str, resource: str, catalog: Catalog) -> set[str] | None:
-    match kind:
-        case "Table":
-            return {table_id(resource, one.schema, one.name) for one in catalog.relations.values()}
-        case "Column":
-            return {
-                column_id(resource, one.schema, one.name, column.name)
-                for one in catalog.relations.values()
-                for column in one.columns
-            }
-        case "Function":
-            return {
-                function_id(resource, one.schema, one.name)
-                for all in catalog.functions.values()
-                for one in all
-            }
-        case _:
-            return None
-
-
-def _families(labels: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for label in labels:
-        parts = label.split(".")
-        found |= {".".join(parts[: length + 1]) for length in range(len(parts))}
-    return found
-
-
-def _label_known(name: str, labels: AbstractSet[str]) -> bool:
-    return name in labels or any(label.startswith(f"{name}.") for label in labels)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return a question that names what was probably meant."""
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"did you mean {near[0]}?" if near else None
 
 
-def _problem(
+def problem_at(
     policy: str, text: str, offset: int, message: str, suggestion: str | None,
     severity: Literal["error", "warning"] = "error",
 ) -> Problem:  # fmt: skip
+    """Return a problem at a place of a policy's text."""
     place = place_of(text, offset)
     return Problem(
         policy=policy,

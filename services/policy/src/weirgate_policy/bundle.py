@@ -14,7 +14,7 @@ from typing import Any, Literal
 from cedarpy import PolicySet, policies_to_json_str, policies_to_pst
 
 from weirgate_policy import advice
-from weirgate_policy.advice import Known
+from weirgate_policy.known import Known, unknown_names
 from weirgate_policy.memory import Lru
 from weirgate_policy.obligation import BadAnnotation, Obligation, read_annotations
 from weirgate_policy.problem import Problem
@@ -140,7 +140,7 @@ def check(policies: Mapping[str, str], known: Known | None = None) -> list[Probl
     if known is not None:
         for rule in rules.values():
             text = policies[rule.policy]
-            problems += advice.unknown_names(rule, text, split_rules(text)[rule.number], known)
+            problems += unknown_names(rule, text, split_rules(text)[rule.number], known)
     return sorted(
         problems, key=lambda problem: (problem.policy, problem.line, problem.column, problem.message)
     )

@@ -30,6 +30,7 @@ from typing import Any, Literal, Self, cast
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from weirgate_contracts.config import ROUTE
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.operation import SessionContext, Statement
@@ -274,8 +275,19 @@ def _read(path: Path) -> _CaseFile:
             raise BadCases(f"{path}:{lines[number]}: {where}: {first['msg']}") from error
     if not cases:
         raise BadCases(f"{path}:1: there are no cases in it")
+    routes = _routes(path, body["routes"]) if "routes" in body else None
     catalog = read_snapshot(path.parent / body["catalog"]) if "catalog" in body else None
-    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, routes=body.get("routes"), cases=cases)
+    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, routes=routes, cases=cases)
+
+
+def _routes(path: Path, given: object) -> list[str]:
+    routes = cast("list[object]", given) if isinstance(given, list) else [given]
+    for route in routes:
+        if not isinstance(route, str) or ROUTE.fullmatch(route) is None:
+            raise BadCases(
+                f"{path}:1: routes: {route!r} is no template; write '/v1/customers/{{id}}' in quotes"
+            )
+    return cast("list[str]", routes)
 
 
 def read_snapshot(path: Path) -> Catalog:

@@ -129,14 +129,14 @@ class RefusedCall:
             said = f" ({'; '.join(reasons)})" if reasons else ""
             return self._refusal(f"{self._named()} forbids it{said}", _ASK)
         if self.route is None:
-            hint = "Check the path: it is none of the routes this resource lists. "
+            hint = "Check the path: it is none of the routes this resource lists. Or ask"
         elif self.method not in ("GET", "HEAD", "OPTIONS"):
-            hint = "Reading (GET) may still be permitted. "
+            hint = "Reading (GET) may still be permitted. Or ask"
         else:
-            hint = ""
+            hint = "Ask"
         wanted = f'{self.action} on Route::"{route_id(self.resource, self.route or "")}"'
         return self._refusal(
-            "no rule permits it", f"{hint}Or ask the people who run this gateway to permit {wanted}."
+            "no rule permits it", f"{hint} the people who run this gateway to permit {wanted}."
         )
 
     def by_body(self, why: Unread) -> Refusal:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from weirgate_wire.http.head import RequestHead
-
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import (
     OperationAllowed,
@@ -27,6 +25,7 @@ from weirgate_contracts.events import (
 )
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal
+from weirgate_wire.http.head import RequestHead
 
 
 class Side(Enum):

@@ -15,10 +15,9 @@ Source: RFC 9110 sections 7.6, 10, 14; RFC 6265.
 
 from collections.abc import Iterable
 
+from weirgate_contracts.http import HttpHeader
 from weirgate_wire.http.framing import hop_by_hop
 from weirgate_wire.http.head import RequestHead, ResponseHead
-
-from weirgate_contracts.http import HttpHeader
 
 Headers = tuple[tuple[str, str], ...]
 

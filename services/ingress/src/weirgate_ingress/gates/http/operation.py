@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from weirgate_wire.http.framing import BodyReader
-from weirgate_wire.http.head import RequestHead
-
 from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
+from weirgate_wire.http.framing import BodyReader
+from weirgate_wire.http.head import RequestHead
 
 
 class Phase(Enum):
