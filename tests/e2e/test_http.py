@@ -99,6 +99,23 @@ def test_curl_over_tls_sends_a_body_in_chunks(gateway: RunningGateway) -> None:
     assert json.loads(done.stdout) == {"status": "paid", "payment": {"amount": 12}}
 
 
+def test_another_agent_on_the_same_connection_is_another_session(gateway: RunningGateway) -> None:
+    with httpx.Client(base_url=gateway.http_url(), limits=httpx.Limits(max_connections=1)) as client:
+        mark = f"shared{time.time_ns()}"
+        for agent in ("analyst", "admin-bot", "analyst", "analyst"):
+            answer = client.get(f"/v1/customers/3?mark={mark}", headers=bearer(gateway, agent))
+            assert answer.status_code == 200
+            assert ("@example.com" in answer.text) == (agent == "admin-bot")
+    asked = [
+        (one["session"], one["identity"]["agent"])
+        for one in gateway.events()
+        if one["kind"] == "operation.intercepted" and mark in json.dumps(one)
+    ]
+    assert [agent for _, agent in asked] == ["analyst", "admin-bot", "analyst", "analyst"]
+    assert len({session for session, _ in asked}) == 3
+    assert asked[2] == asked[3]
+
+
 def test_many_agents_at_once_each_get_their_own_answer(gateway: RunningGateway) -> None:
     def ask(number: int) -> int:
         answer = httpx.get(
