@@ -11,6 +11,7 @@ from weirgate_chassis.seal import Sealer, read_key
 from weirgate_chassis.service import Host, Service
 from weirgate_chassis.settings import split_address
 from weirgate_contracts.config import ResourceDocument
+from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
 from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
@@ -23,6 +24,7 @@ from weirgate_ingress.shell import Premises
 from weirgate_ingress.socket import raise_descriptor_limit
 from weirgate_ingress.token import Admission, Door, TokenVerifier, read_issuers
 from weirgate_ingress.upstreams import Upstream, Upstreams
+from weirgate_mask.detectors import detectors
 from weirgate_mask.keys import Keyring
 from weirgate_wire.postgres.startup import ALPN
 
@@ -96,6 +98,8 @@ class IngressService(Service[IngressSettings]):
         self.feed.on_change(self._resources_changed)
         host.health.check("config", self.feed.problem)
         await self._questions.start()
+        # Compiling takes a quarter of a second, and would make every session wait when the first needs it.
+        await asyncio.to_thread(detectors, frozenset(DETECTOR_LABELS))
         self._kills = await host.bus.subscribe(f"control.session.kill.{settings.name}.*", self._killed)
         host.spawn(self._verifier.keep_fresh(), "issuer keys")
         host.metrics.gauge(

@@ -183,7 +183,8 @@ class HttpGate:
             step()
         except PeerError as error:
             reason = f"The request is malformed: {error}"[:2000]
-            self._turn_away(Refusal(code=RefusalCode.PROTOCOL, reason=reason))
+            hint = "Send it as RFC 9112 has it, with the path in its plain form and one way to say where the body ends."
+            self._turn_away(Refusal(code=RefusalCode.PROTOCOL, reason=reason, hint=hint))
         except Unserved as error:
             self._turn_away(error.refusal)
 
