@@ -6,7 +6,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ import psycopg
 import pytest
 
 from weirgate_testkit import raw
-from weirgate_testkit.gateway import RunningGateway, running_gateway
+from weirgate_testkit.gateway import RunningGateway, eventually, running_gateway
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -27,27 +26,11 @@ def clear_url(gateway: RunningGateway, agent: str = "admin-bot") -> str:
     return gateway.url(agent, parameters="?sslmode=disable")
 
 
-@contextlib.contextmanager
-def frozen(gateway: RunningGateway, name: str) -> Generator[None]:
-    gateway.freeze(name)
-    try:
-        yield
-    finally:
-        gateway.thaw(name)
-
-
 def refusal(connection: psycopg.Connection[Any], sql: str) -> tuple[str, str, float]:
     began = time.monotonic()
     with pytest.raises(psycopg.Error) as caught:
         connection.execute(sql)  # type: ignore[arg-type]
     return str(caught.value.sqlstate), str(caught.value), time.monotonic() - began
-
-
-def eventually(check: Callable[[], bool], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.3)
 
 
 def works(gateway: RunningGateway) -> bool:
@@ -65,7 +48,7 @@ def test_a_judge_that_is_away_is_a_refusal_within_the_deadline(
     mark = f"away{time.time_ns()}"
     with psycopg.connect(clear_url(gateway), autocommit=True) as connection:
         connection.execute("select 1")
-        with frozen(gateway, name):
+        with gateway.frozen(name):
             state, said, took = refusal(connection, f"select '{mark}'")
         assert name in said
         assert took < 6
@@ -83,7 +66,7 @@ def test_nats_away_is_a_refusal_and_the_gateway_recovers(gateway: RunningGateway
     mark = f"nats{time.time_ns()}"
     with psycopg.connect(clear_url(gateway), autocommit=True) as connection:
         connection.execute("select 1")
-        with frozen(gateway, "nats"):
+        with gateway.frozen("nats"):
             _, said, took = refusal(connection, f"select '{mark}'")
         assert took < 10
         assert said
@@ -95,7 +78,7 @@ def test_nats_away_is_a_refusal_and_the_gateway_recovers(gateway: RunningGateway
 
 def test_recorder_away_changes_nothing_for_the_agent_and_it_catches_up(gateway: RunningGateway) -> None:
     mark = f"recorder{time.time_ns()}"
-    with frozen(gateway, "recorder"), psycopg.connect(clear_url(gateway), autocommit=True) as connection:
+    with gateway.frozen("recorder"), psycopg.connect(clear_url(gateway), autocommit=True) as connection:
         assert connection.execute(f"select '{mark}'").fetchone() == (mark,)  # type: ignore[arg-type]
     session = next(
         event["session"]
@@ -130,7 +113,7 @@ async def test_approval_away_keeps_the_operation_waiting_and_loses_nothing(gatew
 
 
 def test_upstream_away_is_a_refusal_that_says_so(gateway: RunningGateway) -> None:
-    with frozen(gateway, "upstream"), pytest.raises(psycopg.OperationalError, match="upstream"):
+    with gateway.frozen("upstream"), pytest.raises(psycopg.OperationalError, match="upstream"):
         psycopg.connect(clear_url(gateway), connect_timeout=60)
     gateway.kill("upstream")
     eventually(lambda: works(gateway), 40)

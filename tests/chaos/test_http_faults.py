@@ -6,14 +6,13 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Generator
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from weirgate_testkit.gateway import RunningGateway
+from weirgate_testkit.gateway import RunningGateway, eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -28,22 +27,6 @@ def headers(gateway: RunningGateway, agent: str = "admin-bot", token: str | None
 
 def get(gateway: RunningGateway, path: str, **more: Any) -> httpx.Response:
     return httpx.get(gateway.http_url() + path, headers=headers(gateway, **more), timeout=15)
-
-
-@contextlib.contextmanager
-def frozen(gateway: RunningGateway, name: str) -> Generator[None]:
-    gateway.freeze(name)
-    try:
-        yield
-    finally:
-        gateway.thaw(name)
-
-
-def eventually(check: Callable[[], Any], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.2)
 
 
 def works(gateway: RunningGateway) -> bool:
@@ -114,25 +97,25 @@ def test_a_judge_that_is_away_is_a_refusal_within_the_deadline(
     gateway: RunningGateway, name: str, code: str
 ) -> None:
     mark = f"away{time.time_ns()}"
-    with frozen(gateway, name):
+    with gateway.frozen(name):
         answer = get(gateway, f"/v1/customers/1?mark={mark}")
     assert (answer.status_code, answer.json()["code"]) == (503, code)
     assert not reached(gateway, mark)
-    eventually(lambda: works(gateway))
+    eventually(lambda: works(gateway), 30)
 
 
 def test_nats_away_is_a_refusal_and_the_gateway_recovers(gateway: RunningGateway) -> None:
     mark = f"nats{time.time_ns()}"
-    with frozen(gateway, "nats"), contextlib.suppress(httpx.HTTPError):
+    with gateway.frozen("nats"), contextlib.suppress(httpx.HTTPError):
         # Where not even the refusal could be recorded the connection just ends.
         assert get(gateway, f"/v1/customers/1?mark={mark}").status_code == 503
     assert not reached(gateway, mark)
-    eventually(lambda: works(gateway))
+    eventually(lambda: works(gateway), 30)
 
 
 def test_recorder_away_changes_nothing_for_the_agent_and_it_catches_up(gateway: RunningGateway) -> None:
     mark = f"recorder{time.time_ns()}"
-    with frozen(gateway, "recorder"):
+    with gateway.frozen("recorder"):
         assert get(gateway, f"/v1/customers/1?mark={mark}").status_code == 200
     session = next(event["session"] for event in gateway.events(last=300) if mark in json.dumps(event))
     eventually(lambda: mark in gateway.weirgate("sessions", "show", session, check=False).stdout)
@@ -161,7 +144,7 @@ def test_an_upstream_that_dies_in_the_middle_of_an_answer_is_no_end(gateway: Run
             for event in gateway.events(last=100)
         )
     )
-    eventually(lambda: works(gateway))
+    eventually(lambda: works(gateway), 30)
 
 
 def test_an_agent_that_leaves_in_the_middle_leaves_an_abandoned_operation(gateway: RunningGateway) -> None:

@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import requests
 
-from weirgate_testkit.gateway import RunningGateway
+from weirgate_testkit.gateway import RunningGateway, eventually
 
 
 def bearer(gateway: RunningGateway, agent: str) -> dict[str, str]:
@@ -46,14 +45,6 @@ def raw(gateway: RunningGateway, sent: bytes) -> bytes:
         while data := peer.recv(65536):
             got += data
         return got
-
-
-def wait_for(what: Any, within_s: float = 10.0) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.05)
-    return found
 
 
 # ---------------------------------------------------------------- clients
@@ -205,11 +196,7 @@ def test_a_held_request_goes_through_once_a_person_agrees(gateway: RunningGatewa
             timeout=60,
         )
 
-        def mine() -> Any:
-            held = json.loads(gateway.weirgate("approvals", "list", "--json").stdout)
-            return [one for one in held if "/v1/payments" in one["text"]]
-
-        request = wait_for(mine)[0]
+        request = gateway.held("/v1/payments")
         assert '{"amount":42}' in request["text"].replace(" ", "")
         assert len(gateway.crm_log()) == before
         gateway.weirgate("approvals", "grant", request["id"])
@@ -240,9 +227,9 @@ def test_no_credential_of_either_side_is_in_events_or_recordings(
     analyst.get("/v1/customers/9?note=findme")
     crm = gateway.endpoints["upstreams"]["crm"]
     secret = Path(crm["token_file"]).read_text().strip()
-    events = wait_for(lambda: [one for one in gateway.events(last=200) if "findme" in json.dumps(one)])
+    events = eventually(lambda: [one for one in gateway.events(last=200) if "findme" in json.dumps(one)], 10)
     session = events[0]["session"]
-    shown = wait_for(lambda: gateway.weirgate("sessions", "replay", session, check=False).stdout)
+    shown = eventually(lambda: gateway.weirgate("sessions", "replay", session, check=False).stdout, 10)
     assert "/v1/customers/9" in shown
     for text in (json.dumps(gateway.events(last=400)), shown):
         assert secret not in text
@@ -279,10 +266,6 @@ def test_a_killed_session_ends_and_says_so(gateway: RunningGateway) -> None:
             timeout=60,
         )
 
-        def mine() -> Any:
-            held = json.loads(gateway.weirgate("approvals", "list", "--json").stdout)
-            return [one for one in held if "99" in one["text"]]
-
-        session = wait_for(mine)[0]["session"]
+        session = gateway.held("99")["session"]
         gateway.weirgate("sessions", "kill", f"one/{session}")
         assert waiting.result(20).json()["code"] == "killed"

@@ -1,6 +1,7 @@
 """The HTTP gate: nothing is sent on before it is allowed, nothing is seen before it is masked and recorded."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,8 @@ from weirgate_ingress.gates.core import (
     Undial,
     Withdraw,
 )
-from weirgate_testkit.http_story import HttpStory, request, status_of
+from weirgate_ingress.gates.http.terms import Body
+from weirgate_testkit.http_story import HttpStory, StarBodies, StarBody, request, status_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -97,6 +99,37 @@ def test_a_body_that_rules_can_read_is_judged_whole() -> None:
     assert one.ask.event.call.body.whole
     one.sent_on(body=body)
     assert one.head.get("content-length") == str(len(body))
+
+
+def test_a_body_the_event_does_not_hold_is_on_disk_before_it_is_sent_on() -> None:
+    for body, covered in (
+        (b'{"a": 1}', True),
+        (b'{"a": "\xff"}', False),
+        (b'"' + b"x" * 70_000 + b'"', False),
+    ):
+        one = HttpStory().request("POST", "/crm/v1/pay", body=body, content_type="application/json").known()
+        one.expect(Ask).allow().expect(Dial).feed(Dialled(parameters={}, process_id=0, secret=b""))
+        one.expect(Tape, lambda e, covered=covered: e.covered is covered).expect(SendHead)
+        one.expect(Send, Side.UPSTREAM, body)
+
+
+class Unending(StarBodies):
+    """Masks that cannot end."""
+
+    def body(self, *_: Any, **__: Any) -> Body:
+        made = StarBody()
+        made.finish = lambda: made.feed(b"BROKEN")  # type: ignore[method-assign]
+        return made
+
+
+def test_what_cannot_be_masked_to_its_end_is_told_from_an_upstream_that_was_lost() -> None:
+    one = HttpStory(bodies=Unending()).request().known().expect(Ask).sent_on(masked=True)
+    one.upstream_sends(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nthe beginning").says()
+    one.upstream_leaves().expect(
+        Record,
+        lambda e: isinstance(e.event, OperationFailed) and e.event.refusal.code is RefusalCode.PLAN_MISMATCH,
+    )
+    one.expect(Record, SessionClosed).expect(Hangup)
 
 
 def test_another_body_is_another_digest() -> None:

@@ -13,8 +13,7 @@ from weirgate_mask.checksum import card_number
 from weirgate_mask.detectors import Detectors, detectors
 from weirgate_mask.keys import Keyring
 from weirgate_mask.kind import Kind
-from weirgate_mask.strictness import strictest
-from weirgate_mask.substitute import Substitute
+from weirgate_mask.substitute import Substitute, Substitutes
 
 _CARD, _ADDRESS = "payment.card", "pii.ip"
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[0-9.eE+-]*', re.DOTALL)
@@ -32,7 +31,7 @@ class Content:
             DetectorsUnusable: see :mod:`weirgate_mask.detectors`.
         """
         self.detectors: Detectors = detectors(frozenset(transforms))
-        self._substitutes = {label: Substitute(label, one, keys) for label, one in transforms.items()}
+        self._substitutes = Substitutes(transforms, keys)
 
     def whole(self, kind: Kind) -> Substitute | None:
         """Return the substitute for every cell of a type that is by itself what a detector looks for."""
@@ -77,12 +76,6 @@ class Content:
             case _:
                 assert_never(kind.family)
 
-    def _for(self, labels: tuple[str, ...]) -> Substitute:
-        if len(labels) == 1:
-            return self._substitutes[labels[0]]
-        transform = strictest(self._substitutes[label].transform for label in labels)
-        return next(one for one in map(self._substitutes.__getitem__, labels) if one.transform == transform)
-
     def _octets(self, cell: bytes) -> bytes | None:
         found = self.detectors.find(cell)
         if not found:
@@ -90,7 +83,7 @@ class Content:
         parts: list[bytes] = []
         done = 0
         for start, end, labels in found:
-            masked = self._for(labels).text(values.read_text(cell[start:end]))
+            masked = self._substitutes.of(labels).text(values.read_text(cell[start:end]))
             if masked is None:
                 return None
             parts.append(cell[done:start])
@@ -135,7 +128,7 @@ class Content:
         found = self.detectors.find(raw)
         if not found:
             return cell
-        masked = self._for(tuple(label for _, _, labels in found for label in labels)).octets(raw)
+        masked = self._substitutes.of(tuple(label for _, _, labels in found for label in labels)).octets(raw)
         return None if masked is None else values.write_bytea(masked, binary)
 
     def _number(self, kind: Kind, binary: bool) -> CellMasker:

@@ -11,8 +11,7 @@ from weirgate_mask.detectors import detectors
 from weirgate_mask.jsonscalar import mask_number
 from weirgate_mask.jsontoken import NULL, PLAIN, QUOTE, read_string, write_string
 from weirgate_mask.keys import Keyring
-from weirgate_mask.strictness import strictest
-from weirgate_mask.substitute import Substitute
+from weirgate_mask.substitute import Substitutes
 from weirgate_mask.values import read_text, write_text
 
 _CARD = "payment.card"
@@ -29,7 +28,7 @@ Find = tuple[int, int, tuple[str, ...]]
 class Found:
     """The detectors that are on, for one body."""
 
-    __slots__ = ("_card", "_redacted", "_seek", "_substitutes", "labels", "scan", "token")
+    __slots__ = ("_card", "_redacted", "_seek", "_substitutes", "labels", "scan", "substitute", "token")
 
     def __init__(self, transforms: Mapping[str, Transform], keys: Keyring) -> None:
         """Take detector label to transform.
@@ -42,7 +41,8 @@ class Found:
         self.scan = compiled.scan
         """Where hits end in a whole block, see :meth:`Detectors.scan`."""
         self._seek = compiled.find
-        self._substitutes = {label: Substitute(label, one, keys) for label, one in transforms.items()}
+        self._substitutes = Substitutes(transforms, keys)
+        self.substitute = self._substitutes.of
         self._redacted: dict[tuple[str, ...], bytes] = {
             (label,): write_string(one.token)
             for label, one in self._substitutes.items()
@@ -55,13 +55,6 @@ class Found:
 
         A find that is to become null makes the whole value null.
         """
-
-    def substitute(self, labels: tuple[str, ...]) -> Substitute:
-        """Return what masks a find of these labels."""
-        if len(labels) == 1:
-            return self._substitutes[labels[0]]
-        transform = strictest(self._substitutes[label].transform for label in labels)
-        return next(one for one in map(self._substitutes.__getitem__, labels) if one.transform == transform)
 
     def find(self, text: bytes) -> list[Find]:
         """Find what the detectors look for in one text, see :meth:`Detectors.find`."""

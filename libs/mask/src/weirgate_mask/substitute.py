@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -10,6 +11,7 @@ from weirgate_contracts.masking import Transform
 from weirgate_mask.checksum import luhn, luhn_digit
 from weirgate_mask.keys import Keyring
 from weirgate_mask.placeholder import placeholder, pseudonym
+from weirgate_mask.strictness import strictest
 from weirgate_mask.values import Interface, write_text
 
 STEP = 10
@@ -42,6 +44,20 @@ class Draw:
         self._bits >>= need
         self._left -= need
         return taken % limit
+
+
+class Substitutes(dict[str, "Substitute"]):
+    """Detector label to what stands in place of its finds."""
+
+    def __init__(self, transforms: Mapping[str, Transform], keys: Keyring) -> None:
+        super().__init__({label: Substitute(label, one, keys) for label, one in transforms.items()})
+
+    def of(self, labels: Sequence[str]) -> "Substitute":
+        """Return what masks a find of these labels: the strictest of them."""
+        if len(labels) == 1:
+            return self[labels[0]]
+        transform = strictest(self[label].transform for label in labels)
+        return next(self[label] for label in labels if self[label].transform == transform)
 
 
 class Substitute:

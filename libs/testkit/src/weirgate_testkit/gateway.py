@@ -9,15 +9,27 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import psutil
 
 READY_WITHIN_S = 90.0
+
+
+_T = TypeVar("_T")
+
+
+def eventually(check: Callable[[], _T], within_s: float = 20.0) -> _T:
+    """Look again until something is the case; return it."""
+    deadline = time.monotonic() + within_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.2)
+    return found
 
 
 @dataclass
@@ -101,6 +113,24 @@ class RunningGateway:
     def thaw(self, name: str) -> None:
         """Let a frozen part go on."""
         psutil.Process(self.pid(name)).send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Generator[None]:
+        """Freeze a part for as long as this lasts."""
+        self.freeze(name)
+        try:
+            yield
+        finally:
+            self.thaw(name)
+
+    def held(self, text: str, *, within_s: float = 10.0) -> dict[str, Any]:
+        """Return the request for approval that shows this text, once there is one."""
+
+        def mine() -> list[dict[str, Any]]:
+            waiting = json.loads(self.weirgate("approvals", "list", "--json").stdout)
+            return [one for one in waiting if text in one["text"]]
+
+        return eventually(mine, within_s)[0]
 
     def wait_ready(self, *names: str, within_s: float = 40.0) -> None:
         """Wait until services answer that they are ready."""

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from weirgate_contracts.config import ResourceDocument
-from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.credential import CredentialError, Credentials
 from weirgate_ingress.socket import tune
 from weirgate_ingress.token import Admission
-from weirgate_ingress.upstreams import DialError, Link, Sink
+from weirgate_ingress.upstreams import Link, Sink, unavailable
 from weirgate_wire.error import UsageError
 from weirgate_wire.http.head import RequestHead
 
@@ -87,13 +85,13 @@ class Origins:
                     Link, host, parts.port or _PORTS[parts.scheme], ssl=context
                 )
         except CredentialError as error:
-            raise _unavailable(resource, str(error)) from error
+            raise unavailable(resource, str(error)) from error
         except TimeoutError as error:
-            raise _unavailable(resource, "no answer in time") from error
+            raise unavailable(resource, "no answer in time") from error
         except ssl.SSLError as error:
-            raise _unavailable(resource, f"TLS: {error.reason or type(error).__name__}") from error
+            raise unavailable(resource, f"TLS: {error.reason or type(error).__name__}") from error
         except OSError as error:
-            raise _unavailable(resource, f"{type(error).__name__}: {error.strerror or ''}") from error
+            raise unavailable(resource, f"{type(error).__name__}: {error.strerror or ''}") from error
         tune(transport)
         return Origin(
             link=link,
@@ -134,14 +132,3 @@ def _injected(inject: str | None, credential: str | None) -> tuple[tuple[str, st
             return None, f"{name}={quote(credential, safe='')}"
         case _:
             raise UsageError(f"no way to inject: {kind}")
-
-
-def _unavailable(resource: ResourceDocument, detail: str) -> DialError:
-    return DialError(
-        Refusal(
-            code=RefusalCode.UPSTREAM_UNAVAILABLE,
-            reason=f"The upstream of resource {resource.name!r} is away or does not let the gateway in.",
-            hint="Try again later; an operator can see why in the log of the gateway.",
-        ),
-        detail,
-    )

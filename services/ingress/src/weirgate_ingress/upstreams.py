@@ -208,24 +208,24 @@ class Upstreams:
             address = read_address(resource)
             password = self._credentials.read(resource)
         except AddressError as error:
-            raise _unavailable(resource, f"address: {error}") from error
+            raise unavailable(resource, f"address: {error}") from error
         except CredentialError as error:
-            raise _unavailable(resource, str(error)) from error
+            raise unavailable(resource, str(error)) from error
         if address.application is not None:
             parameters = {"application_name": address.application, **parameters}
         try:
             async with asyncio.timeout(address.connect_timeout_s):
                 return await _dial(address, password, parameters, minor)
         except TimeoutError as error:
-            raise _unavailable(resource, "no answer in time") from error
+            raise unavailable(resource, "no answer in time") from error
         except _Refused as error:
-            raise _unavailable(resource, f"login refused with {error.failed.sqlstate}") from error
+            raise unavailable(resource, f"login refused with {error.failed.sqlstate}") from error
         except _NoTls as error:
-            raise _unavailable(resource, f"TLS: {error}") from error
+            raise unavailable(resource, f"TLS: {error}") from error
         except (PeerError, UsageError) as error:
-            raise _unavailable(resource, str(error)) from error
+            raise unavailable(resource, str(error)) from error
         except OSError as error:
-            raise _unavailable(resource, f"{type(error).__name__}: {error.strerror or error}") from error
+            raise unavailable(resource, f"{type(error).__name__}: {error.strerror or error}") from error
 
 
 class _NoTls(Exception):
@@ -429,7 +429,8 @@ def _no_passphrase() -> str:
     return ""
 
 
-def _unavailable(resource: ResourceDocument, detail: str) -> DialError:
+def unavailable(resource: ResourceDocument, detail: str) -> DialError:
+    """Return what a dial that failed raises: the agent is told no more than that, operators the detail."""
     return DialError(
         Refusal(
             code=RefusalCode.UPSTREAM_UNAVAILABLE,

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from weirgate_mask.checksum import luhn_digit
+
 _FIRST = ("Ada", "Ben", "Chloe", "Dario", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kira", "Liam")
 _LAST = ("Abbot", "Brandt", "Costa", "Diallo", "Ekberg", "Fontaine", "Grant", "Haas", "Ivanov", "Jensen")
 _CITIES = ("Lyon", "Porto", "Graz", "Aarhus", "Ghent", "Turin")
@@ -36,17 +38,9 @@ def customer(number: int) -> dict[str, Any]:
         "email": f"{first}.{last}{number}@example.com".lower(),
         "phone": f"+1 415 555 {draw.randrange(10_000):04}",
         "city": draw.choice(_CITIES),
-        "card": f"400000{number:09}" + _check_digit(f"400000{number:09}"),
+        "card": f"400000{number:09}{luhn_digit(f'400000{number:09}')}",
         "notes": f"Prefers mail to {first.lower()}{number}@example.org." if number % 5 == 0 else "",
     }
-
-
-def _check_digit(digits: str) -> str:
-    total = 0
-    for at, char in enumerate(reversed(digits)):
-        digit = int(char) * (2 if at % 2 == 0 else 1)
-        total += digit - 9 if digit > 9 else digit
-    return str(-total % 10)
 
 
 class Crm(ThreadingHTTPServer):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.field import LOWER_TCHAR
+from weirgate_wire.http.head import Head
 
 HOP_BY_HOP = frozenset(
     {
@@ -84,6 +85,17 @@ def hop_by_hop(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
         if is_critical(one):
             raise PeerError("a Connection field that lists a field critical end to end")
     return HOP_BY_HOP | listed
+
+
+def persists(head: Head) -> bool:
+    """Whether the sender of a head means its connection to go on: HTTP/1.1 without ``Connection: close``.
+
+    Raises:
+        PeerError: see :func:`hop_by_hop`.
+
+    Source: RFC 9112 section 9.3.
+    """
+    return head.minor == 1 and "close" not in hop_by_hop(head.headers)
 
 
 def is_critical(name: str) -> bool:

@@ -18,6 +18,7 @@ from weirgate_ingress.gates.outbox import Outbox
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.framing import LAST_CHUNK, BodyReader, Framing, chunk, response_framing
 from weirgate_wire.http.head import HeadReader, ResponseHead
+from weirgate_wire.http.hop import persists
 from weirgate_wire.http.media import read_media_type
 
 _SWITCHING = 101
@@ -116,8 +117,7 @@ class AnswerPart:
         limit = operation.size_limit_bytes
         if limit is not None and framing.kind == "length" and framing.length > limit:
             raise Broken(_over(limit))
-        options = ",".join(head.all("connection")).lower().replace(" ", "").split(",")
-        if head.minor == 0 or "close" in options or framing.kind == "close":
+        if not persists(head) or framing.kind == "close":
             operation.upstream_stays = False
         self._send_head(operation, head, framing, resource, masked=masked)
 

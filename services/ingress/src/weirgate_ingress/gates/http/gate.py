@@ -35,7 +35,7 @@ from typing import Literal, assert_never
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import OperationIntercepted
-from weirgate_contracts.http import BODY_LIMIT_BYTES, BODY_TEXT_LIMIT_BYTES
+from weirgate_contracts.http import BODY_LIMIT_BYTES
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import (
@@ -68,7 +68,7 @@ from weirgate_ingress.gates.core import (
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.operation import Operation, Phase
-from weirgate_ingress.gates.http.record import Reason, Records
+from weirgate_ingress.gates.http.record import HttpRecords, Reason
 from weirgate_ingress.gates.http.request import (
     Request,
     Unserved,
@@ -80,9 +80,11 @@ from weirgate_ingress.gates.http.request import (
 from weirgate_ingress.gates.http.terms import Bodies, HttpTerms
 from weirgate_ingress.gates.outbox import Outbox, Tally
 from weirgate_ingress.gates.problem import problem
+from weirgate_ingress.gates.record import Abandoned
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.framing import LAST_CHUNK, BodyReader, Framing, chunk
 from weirgate_wire.http.head import HeadReader, ResponseHead
+from weirgate_wire.http.hop import persists
 
 _CONTINUE = ResponseHead(status=100, reason="Continue", headers=()).encode()
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
@@ -102,7 +104,7 @@ class HttpGate:
     def __init__(self, terms: HttpTerms, bodies: Bodies) -> None:
         self._terms = terms
         self._out = Outbox()
-        self._records = Records(terms, self._out)
+        self._records = HttpRecords(terms, self._out)
         self._answer = AnswerPart(bodies, self._out)
         self._tls: str | None = None
         self._head = HeadReader()
@@ -305,7 +307,7 @@ class HttpGate:
             phase=Phase.ASKED,
             digest=digest_of(sent, None if streams else whole or b""),
             tally=Tally(self._count),
-            agent_stays=_persists(request),
+            agent_stays=persists(request.head),
         )
         self._operation = operation
         self._out.add(
@@ -386,7 +388,8 @@ class HttpGate:
             framed = (*headers, ("content-length", str(operation.call.body.size_bytes)))
         else:
             framed = headers
-        covered = body is None or len(body) <= BODY_TEXT_LIMIT_BYTES
+        call_body = operation.call.body
+        covered = body is None or (call_body is not None and call_body.text is not None)
         out.add(Tape(direction="i", operation=operation.number, data=taped + (body or b""), covered=covered))
         self._answer.begin(operation)
         out.add(SendHead(head=sent.with_headers(framed)))
@@ -417,21 +420,27 @@ class HttpGate:
             self._undial()
             return
         assert self._resource is not None
+        self._answering(
+            operation,
+            partial(self._answer.take, operation, data, self._resource),
+            lambda error: Refusal(
+                code=RefusalCode.PROTOCOL, reason=f"The upstream's answer is malformed: {error}"[:2000]
+            ),
+        )
+
+    def _answering(
+        self, operation: Operation, step: Callable[[], bool], refusal_of: Callable[[PeerError], Refusal]
+    ) -> None:
+        """Take a step in reading the answer: it goes on, is complete, or goes no further."""
         try:
-            over = self._answer.take(operation, data, self._resource)
+            over = step()
         except Broken as broken:
             self._fail(operation, broken.refusal)
-            return
         except PeerError as error:
-            self._fail(
-                operation,
-                Refusal(
-                    code=RefusalCode.PROTOCOL, reason=f"The upstream's answer is malformed: {error}"[:2000]
-                ),
-            )
-            return
-        if over:
-            self._finish(operation)
+            self._fail(operation, refusal_of(error))
+        else:
+            if over:
+                self._finish(operation)
 
     def _finish(self, operation: Operation) -> None:
         self._records.finished(operation)
@@ -444,7 +453,7 @@ class HttpGate:
 
     def _fail(self, operation: Operation, refusal: Refusal) -> None:
         """End an operation that was sent on and cannot be answered as the upstream would have it."""
-        self._records.failed(operation, refusal)
+        self._records.failed(operation.tally, refusal)
         self._undial()
         if operation.answering:
             # The agent has seen the beginning of an answer: only a broken connection says that it has no end.
@@ -507,6 +516,9 @@ class HttpGate:
         self._out.tell(problem(refusal, operation=None, close=True))
         self._out.add(Hangup())
 
+    def _abandon(self, operation: Operation, reason: Abandoned) -> None:
+        self._records.abandoned(operation.number, reason, sent=operation.phase is Phase.RUNNING)
+
     def _withdraw(self, operation: Operation) -> None:
         if operation.phase in (Phase.ASKED, Phase.HELD):
             self._out.add(Withdraw(operation=operation.number))
@@ -519,24 +531,16 @@ class HttpGate:
             self._dialled = False
             if operation is None or operation.phase is not Phase.RUNNING:
                 return
-            try:
-                over = self._answer.closed(operation)
-            except (Broken, PeerError):
-                self._fail(
-                    operation,
-                    Refusal(
-                        code=RefusalCode.UPSTREAM_LOST,
-                        reason="The upstream closed the connection before its answer was complete.",
-                        hint="The request may have had its effect.",
-                    ),
-                )
-                return
-            if over:
-                self._finish(operation)
+            lost = Refusal(
+                code=RefusalCode.UPSTREAM_LOST,
+                reason="The upstream closed the connection before its answer was complete.",
+                hint="The request may have had its effect.",
+            )
+            self._answering(operation, partial(self._answer.closed, operation), lambda _: lost)
             return
         if operation is not None:
             self._withdraw(operation)
-            self._records.abandoned(operation, "disconnected")
+            self._abandon(operation, "disconnected")
             self._operation = None
         self._end("agent", None)
 
@@ -548,11 +552,9 @@ class HttpGate:
         if operation is not None:
             self._withdraw(operation)
             if refusal.code in (RefusalCode.KILLED, RefusalCode.SHUTDOWN):
-                self._records.abandoned(
-                    operation, "killed" if refusal.code is RefusalCode.KILLED else "shutdown"
-                )
+                self._abandon(operation, "killed" if refusal.code is RefusalCode.KILLED else "shutdown")
             elif operation.phase is Phase.RUNNING:
-                self._records.failed(operation, refusal)
+                self._records.failed(operation.tally, refusal)
             else:
                 self._records.refused(operation.number, refusal)
             self._operation = None
@@ -583,8 +585,3 @@ class HttpGate:
 
     def _record_closed(self, reason: Reason, refusal: Refusal | None) -> None:
         self._records.closed(reason, refusal, operations=self._count, bytes_in=self._bytes_in)
-
-
-def _persists(request: Request) -> bool:
-    options = ",".join(request.head.all("connection")).lower().replace(" ", "").split(",")
-    return request.head.minor == 1 and "close" not in options

@@ -21,18 +21,16 @@ from weirgate_wire.http.head import RequestHead, ResponseHead
 
 Headers = tuple[tuple[str, str], ...]
 
-_CREDENTIALS = frozenset(("authorization", "proxy-authorization"))
 _OURS = frozenset(
     (
-        "host", "content-length", "transfer-encoding", "expect", "range", "if-range", "forwarded", "via",
-        "x-real-ip", "x-original-url", "x-rewrite-url", "accept-encoding",
+        "authorization", "host", "content-length", "expect", "range", "if-range", "forwarded", "via", "x-real-ip",
+        "x-original-url", "x-rewrite-url", "accept-encoding",
     )
 )  # fmt: skip
+"""Besides the hop-by-hop fields, which ``Proxy-Authorization`` and ``Transfer-Encoding`` are."""
 _CLAIMS = ("x-forwarded-", "x-envoy-", "x-http-method")
 _SECRET = frozenset(("cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token"))
-_ANSWER = frozenset(
-    ("content-length", "transfer-encoding", "alt-svc", "proxy-authenticate", "proxy-authentication-info")
-)
+_ANSWER = frozenset(("content-length", "alt-svc"))
 _DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest", "etag", "accept-ranges"))
 WITHHELD = "[withheld]"
 ACCEPTED = "gzip, deflate"
@@ -41,7 +39,7 @@ ACCEPTED = "gzip, deflate"
 
 def sent_on(head: RequestHead) -> Headers:
     """Return the fields of a request that the upstream is sent, in order."""
-    gone = _CREDENTIALS | _OURS | hop_by_hop(head.headers)
+    gone = _OURS | hop_by_hop(head.headers)
     kept = [
         (name, value) for name, value in head.headers if name not in gone and not name.startswith(_CLAIMS)
     ]

@@ -4,10 +4,7 @@ from typing import Literal
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import (
-    OperationAbandoned,
-    OperationFailed,
     OperationFinished,
-    OperationRefused,
     SessionClosed,
     SessionOpened,
     SessionRefused,
@@ -15,22 +12,23 @@ from weirgate_contracts.events import (
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal
 from weirgate_ingress.gates.core import Record
-from weirgate_ingress.gates.http.operation import Operation, Phase
+from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import HttpTerms
 from weirgate_ingress.gates.outbox import Outbox
+from weirgate_ingress.gates.record import Records
 
 Reason = Literal["agent", "upstream", "refused", "killed", "shutdown", "expired", "error"]
 _ERROR_FROM = 500
 
 
-class Records:
-    """Adds facts to the effects, after all that was said."""
+class HttpRecords(Records):
+    """Those only HTTP has, besides."""
 
-    __slots__ = ("_out", "_terms")
+    __slots__ = ("_terms",)
 
     def __init__(self, terms: HttpTerms, out: Outbox) -> None:
+        super().__init__(terms.ingress, terms.session, out)
         self._terms = terms
-        self._out = out
 
     def opened(
         self, identity: Identity, resource: ResourceDocument, *, tls: str | None, application: str | None
@@ -39,8 +37,8 @@ class Records:
         self._out.add(
             Record(
                 event=SessionOpened(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
+                    ingress=self._ingress,
+                    session=self._session,
                     protocol="http",
                     resource=resource.name,
                     identity=identity,
@@ -56,8 +54,8 @@ class Records:
         self._out.add(
             Record(
                 event=SessionRefused(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
+                    ingress=self._ingress,
+                    session=self._session,
                     protocol="http",
                     peer=self._terms.peer,
                     claimed_resource=resource[:256] if resource else None,
@@ -72,8 +70,8 @@ class Records:
         self._out.add(
             Record(
                 event=SessionClosed(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
+                    ingress=self._ingress,
+                    session=self._session,
                     reason=reason,
                     refusal=refusal,
                     operations=operations,
@@ -90,8 +88,8 @@ class Records:
         self._out.add(
             Record(
                 event=OperationFinished(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
+                    ingress=self._ingress,
+                    session=self._session,
                     operation=operation.number,
                     outcome="error" if response is not None and response.status >= _ERROR_FROM else "ok",
                     response=response,
@@ -99,49 +97,6 @@ class Records:
                     bytes_out=operation.tally.bytes_out,
                     cells_masked=operation.mask.cells_masked if operation.mask is not None else 0,
                     sha256=operation.tally.sha256.hexdigest(),
-                )
-            )
-        )
-
-    def failed(self, operation: Operation, refusal: Refusal) -> None:
-        """It was sent on and did not end well."""
-        self._out.flush()
-        self._out.add(
-            Record(
-                event=OperationFailed(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
-                    operation=operation.number,
-                    refusal=refusal,
-                    bytes_out=operation.tally.bytes_out,
-                )
-            )
-        )
-
-    def refused(self, number: int, refusal: Refusal) -> None:
-        """The gate refused it."""
-        self._out.add(
-            Record(
-                event=OperationRefused(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
-                    operation=number,
-                    refusal=refusal,
-                )
-            )
-        )
-
-    def abandoned(self, operation: Operation, reason: Literal["disconnected", "killed", "shutdown"]) -> None:
-        """Nobody waits for it any more."""
-        self._out.flush()
-        self._out.add(
-            Record(
-                event=OperationAbandoned(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
-                    operation=operation.number,
-                    reason=reason,
-                    sent=operation.phase is Phase.RUNNING,
                 )
             )
         )

@@ -179,14 +179,14 @@ class QuestionPart:
                 state.out.say(operation.tally, NoticeResponse(fields).encode())
             case Refused():
                 if not answer.denied:
-                    state.record_refused(operation.number, answer.refusal)
+                    state.records.refused(operation.number, answer.refusal)
                 self._refuse(operation, refusal_fields(answer.refusal))
             case Allowed():
                 refusal = self._check_allowed(operation, answer)
                 if refusal is None:
                     self._send(operation)
                 else:
-                    state.record_refused(operation.number, refusal)
+                    state.records.refused(operation.number, refusal)
                     self._refuse(operation, refusal_fields(refusal))
             case _:
                 assert_never(answer)
@@ -239,7 +239,7 @@ class QuestionPart:
         state = self._state
         if operation.phase in (Phase.ASKED, Phase.HELD):
             state.out.add(Withdraw(operation=operation.number))
-            state.record_abandoned(operation, "cancelled")
+            state.records.abandoned(operation.number, "cancelled", sent=operation.sent)
             self._refuse(operation, cancelled_fields())
         elif operation.phase is Phase.RUNNING:
             state.out.add(CancelUpstream())
@@ -253,7 +253,7 @@ class QuestionPart:
             wire=b"",
         )
         state.operation = operation
-        state.record_refused(operation.number, error.refusal)
+        state.records.refused(operation.number, error.refusal)
         self._refuse(operation, refusal_fields(error.refusal, sqlstate=error.sqlstate))
 
     def _refuse(self, operation: Operation, fields: ErrorFields) -> None:

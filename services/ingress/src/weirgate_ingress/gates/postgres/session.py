@@ -35,6 +35,7 @@ from weirgate_ingress.gates.postgres.question import QuestionPart
 from weirgate_ingress.gates.postgres.result import ResultPart
 from weirgate_ingress.gates.postgres.segment import SegmentReader
 from weirgate_ingress.gates.postgres.state import State
+from weirgate_ingress.gates.record import Abandoned
 from weirgate_ingress.gates.sqlstate import refusal_fields
 from weirgate_wire.postgres.error import FrameTooLong, PeerError
 from weirgate_wire.postgres.frame import Frame, Part, Run, Splitter
@@ -264,13 +265,13 @@ class Session:
 
     # ------------------------------------------------------------ the end
 
-    def _abandon(self, reason: str) -> None:
+    def _abandon(self, reason: Abandoned) -> None:
         state = self._state
         operation = state.operation
         if operation is None or not operation.number or operation.phase is Phase.SPOILED:
             return
         self._stop_operation(operation)
-        state.record_abandoned(operation, reason)
+        state.records.abandoned(operation.number, reason, sent=operation.sent)
 
     def _give_up(self, refusal: Refusal) -> None:
         state = self._state
@@ -279,9 +280,9 @@ class Session:
             return
         self._stop_operation(operation, lost=refusal.code is RefusalCode.UPSTREAM_LOST)
         if operation.phase is Phase.RUNNING:
-            state.record_failed(operation, refusal)
+            state.records.failed(operation.tally, refusal, rows=operation.rows)
         else:
-            state.record_refused(operation.number, refusal)
+            state.records.refused(operation.number, refusal)
 
     def _stop_operation(self, operation: Operation, *, lost: bool = False) -> None:
         if operation.phase is not Phase.RUNNING:

@@ -31,7 +31,7 @@ class SettlePart:
     def fail(self, operation: Operation, refusal: Refusal) -> None:
         """Stop an operation that runs: the agent is told, the rest is swallowed, its transaction fails."""
         state = self._state
-        state.record_failed(operation, refusal)
+        state.records.failed(operation.tally, refusal, rows=operation.rows)
         state.out.say(operation.tally, ErrorResponse(refusal_fields(refusal)).encode())
         state.out.add(CancelUpstream())
         operation.phase = Phase.SPOILED

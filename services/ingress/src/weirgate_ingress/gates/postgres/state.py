@@ -3,11 +3,10 @@
 from collections import deque
 from collections.abc import Mapping
 
-from weirgate_contracts.events import OperationAbandoned, OperationFailed, OperationFinished, OperationRefused
+from weirgate_contracts.events import OperationFinished
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import SessionContext, Statement
-from weirgate_contracts.refusal import Refusal
 from weirgate_ingress.gates.core import Record
 from weirgate_ingress.gates.outbox import Outbox, Tally
 from weirgate_ingress.gates.postgres.name import Names
@@ -15,6 +14,7 @@ from weirgate_ingress.gates.postgres.operation import NO_PLAN, Operation
 from weirgate_ingress.gates.postgres.searchpath import parse_search_path
 from weirgate_ingress.gates.postgres.segment import Segment
 from weirgate_ingress.gates.postgres.terms import GateTerms, Masks
+from weirgate_ingress.gates.record import Records
 from weirgate_wire.postgres.message import Status
 
 
@@ -37,6 +37,7 @@ class State:
         "probe_due",
         "queue",
         "queued_bytes",
+        "records",
         "resource",
         "search_path",
         "skipping",
@@ -59,6 +60,7 @@ class State:
         self.terms = terms
         self.masks = masks
         self.out = out
+        self.records = Records(terms.ingress, terms.session, out)
         self.identity = identity
         self.resource = resource
         self.names = Names(terms.names_limit_bytes)
@@ -131,51 +133,6 @@ class State:
                     bytes_out=tally.bytes_out,
                     cells_masked=operation.cells_masked(),
                     sha256=tally.sha256.hexdigest(),
-                )
-            )
-        )
-
-    def record_failed(self, operation: Operation, refusal: Refusal) -> None:
-        """Record that an operation was sent on and did not end well."""
-        self.out.flush()
-        self.out.add(
-            Record(
-                event=OperationFailed(
-                    ingress=self.terms.ingress,
-                    session=self.terms.session,
-                    operation=operation.number,
-                    refusal=refusal,
-                    rows=operation.rows,
-                    bytes_out=operation.tally.bytes_out,
-                )
-            )
-        )
-
-    def record_refused(self, number: int, refusal: Refusal) -> None:
-        """Record that the gate refused an operation."""
-        self.out.add(
-            Record(
-                event=OperationRefused(
-                    ingress=self.terms.ingress,
-                    session=self.terms.session,
-                    operation=number,
-                    refusal=refusal,
-                )
-            )
-        )
-
-    def record_abandoned(self, operation: Operation, reason: str) -> None:
-        """Record that the agent no longer wants an operation. ``reason`` is one of the event's."""
-        self.out.add(
-            Record(
-                event=OperationAbandoned.model_validate(
-                    {
-                        "ingress": self.terms.ingress,
-                        "session": self.terms.session,
-                        "operation": operation.number,
-                        "reason": reason,
-                        "sent": operation.sent,
-                    }
                 )
             )
         )
