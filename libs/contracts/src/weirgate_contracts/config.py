@@ -32,7 +32,7 @@ class ResourceDocument(Value):
     """One registered upstream."""
 
     name: ResourceName
-    protocol: Literal["postgres", "http"]
+    protocol: Literal["postgres", "http", "mcp"]
     upstream: str
     """``postgresql://user@host:port/database?sslmode=…`` without a password; sslmode as in libpq, and
     ``sslrootcert``, ``channel_binding``. Of HTTP ``http://host:port/base`` or ``https://…``: what stands before every

@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from weirgate_contracts.value import Value
+from weirgate_contracts.mcp import McpCall
+from weirgate_contracts.value import Value, is_absent
 
 BODY_LIMIT_BYTES = 1024 * 1024
 """Longest body that is read whole before it is judged; a longer one of a type that is read is refused."""
@@ -73,6 +74,8 @@ class HttpCall(Value):
     headers: tuple[HttpHeader, ...] = ()
     body: HttpBody | None = None
     """``None``: it has none."""
+    mcp: McpCall | None = Field(default=None, exclude_if=is_absent)
+    """Of a resource of protocol ``mcp``: the message its body is."""
 
 
 class HttpResponse(Value):

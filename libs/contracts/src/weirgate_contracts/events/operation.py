@@ -78,6 +78,10 @@ class OperationAllowed(Verdict):
     catalog_may_change: bool = False
     request: EventId | None = None
     """The approval request this was granted under."""
+    visible: tuple[str, ...] | None = Field(default=None, exclude_if=is_absent)
+    """Of MCP: what of a list (``McpCall.offered``) the agent may be shown, by name; set exactly for such a question."""
+    permits: tuple[str, ...] | None = Field(default=None, exclude_if=is_absent)
+    """Of MCP: which requests (``SERVER_REQUESTS``) the server may make while it answers."""
 
 
 class OperationDenied(Verdict):
