@@ -16,7 +16,7 @@ from weirgate_testkit.gateway import RunningGateway, eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
-VICTIMS = ("policy", "masking", "ingress", "nats")
+VICTIMS = ("policy", "masking", "approval", "recorder", "console", "ingress", "nats", "read_model")
 CLIENTS = 6
 BEFORE_S, AFTER_S = 2.0, 5.0
 

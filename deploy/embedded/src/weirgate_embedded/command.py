@@ -117,7 +117,7 @@ def down(
 
 def url(
     agent: Annotated[str, typer.Argument(help="reader, analyst, writer or admin-bot.")],
-    resource: Annotated[str, typer.Argument(help="shop (PostgreSQL) or crm (HTTP).")] = "shop",
+    resource: Annotated[str, typer.Argument(help="shop (PostgreSQL), crm, models (HTTP).")] = "shop",
     data_dir: _DataDir = Path(".weirgate"),
 ) -> None:
     """Print the address (with a token) by which one of the demo's agents reaches a demo resource."""
@@ -130,15 +130,13 @@ def url(
     if agent not in tokens:
         print(f"the demo has no agent {agent!r}; it has {', '.join(tokens) or 'none'}", file=sys.stderr)
         raise typer.Exit(1)
-    if resource == "crm":
-        print(f"http://{agent}:{tokens[agent]}@{where['http']['host']}:{where['http']['port']}/crm")
-    elif resource == "shop":
-        print(
-            f"postgresql://{agent}:{tokens[agent]}@{where['postgres']['host']}:{where['postgres']['port']}/shop"
-        )
-    else:
-        print(f"the demo has no resource {resource!r}; it has shop and crm", file=sys.stderr)
+    protocols = {one["name"]: one["protocol"] for one in where["demo"]["resources"]}
+    protocol = protocols.get(resource)
+    if protocol is None:
+        print(f"the demo has no resource {resource!r}; it has {', '.join(protocols)}", file=sys.stderr)
         raise typer.Exit(1)
+    scheme, place = ("postgresql", where["postgres"]) if protocol == "postgres" else ("http", where["http"])
+    print(f"{scheme}://{agent}:{tokens[agent]}@{place['host']}:{place['port']}/{resource}")
 
 
 def _tell(gateway: Gateway) -> None:

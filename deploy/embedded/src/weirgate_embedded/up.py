@@ -144,7 +144,8 @@ class Gateway:
             if self.stop_asked.is_set():
                 return
             if self.with_demo:
-                self.supervisor.add(demo.crm_child(layout))
+                for api in demo.APIS:
+                    self.supervisor.add(api.child(layout))
             self.say("starting " + ", ".join(SERVICES))
             for name in SERVICES:
                 self.supervisor.add(self._service(name))
@@ -154,6 +155,9 @@ class Gateway:
                 self._demo = demo.publish(layout, self.say)
             for name in SERVICES:
                 self._wait_ready(name)
+            if self.with_demo:
+                for api in demo.APIS:
+                    self._wait_until(api.name, partial(api.is_listening, layout))
 
     def _stage(self) -> None:
         """Have batches staged in memory, once after every start of NATS."""
@@ -244,9 +248,13 @@ class Gateway:
             raise UpRefused(str(error)) from error
 
     def _wait_ready(self, name: str) -> None:
-        port = self.layout.port(f"{name} health")
+        self._wait_until(
+            name, partial(_answers, f"http://127.0.0.1:{self.layout.port(f'{name} health')}/readyz")
+        )
+
+    def _wait_until(self, name: str, is_ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
-        while not _answers(f"http://127.0.0.1:{port}/readyz"):
+        while not is_ready():
             if self.stop_asked.wait(0.05):
                 return
             child = next(each for each in self.supervisor.children if each.name == name)

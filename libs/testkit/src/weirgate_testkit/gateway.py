@@ -70,7 +70,11 @@ class RunningGateway:
 
     def crm_log(self) -> list[dict[str, Any]]:
         """What reached the demo's HTTP upstream, by its own access log."""
-        path = Path(self.endpoints["upstreams"]["crm"]["log"])
+        return self.upstream_lines("crm")
+
+    def upstream_lines(self, name: str) -> list[dict[str, Any]]:
+        """What reached one of the demo's HTTP upstreams, by its own access log."""
+        path = Path(self.endpoints["upstreams"][name]["log"])
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def weirgate(

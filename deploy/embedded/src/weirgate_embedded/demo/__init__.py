@@ -1,5 +1,6 @@
-"""The demo: a shop to reach, rules to reach it by, and agents that try."""
+"""The demo: upstreams to reach, rules to reach them by, and agents that try."""
 
-from weirgate_embedded.demo.shop import crm_child, publish, seed, upstreams
+from weirgate_embedded.demo.api_upstream import APIS
+from weirgate_embedded.demo.shop import publish, seed, upstreams
 
-__all__ = ["crm_child", "publish", "seed", "upstreams"]
+__all__ = ["APIS", "publish", "seed", "upstreams"]

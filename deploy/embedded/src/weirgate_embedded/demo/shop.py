@@ -1,6 +1,5 @@
-"""The demo upstreams `shop` and `crm`: made once, registered, with the starter rules and one token an agent."""
+"""The demo: the upstream `shop` made once, all upstreams registered, with the starter rules and one token an agent."""
 
-import sys
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -10,10 +9,9 @@ from typing import Any
 from weirgate_cli.apply import Problems, load
 from weirgate_cli.gateway import Failed, Gateway
 from weirgate_cli.publish import refused_problems, send
-from weirgate_embedded.demo.crm import ROUTES
+from weirgate_embedded.demo.api_upstream import APIS
 from weirgate_embedded.layout import Layout, UpRefused
 from weirgate_embedded.postgres import Postgres
-from weirgate_embedded.supervisor import Child, clean_environment
 
 AGENTS: dict[str, tuple[str, ...]] = {
     "reader": ("readers",),
@@ -43,22 +41,8 @@ def seed(server: Postgres, layout: Layout, say: Callable[[str], None]) -> None:
     say(f"demo shop seeded in {time.monotonic() - began:.1f} s")
 
 
-def crm_child(layout: Layout) -> Child:
-    """Return the HTTP upstream as a child to be supervised."""
-    layout.secret("crm.token")
-    return Child(
-        name="crm",
-        argv=[
-            sys.executable, "-m", "weirgate_embedded.demo.crm", "--port", str(layout.port("crm")),
-            "--token-file", str(layout.secrets / "crm.token"), "--log", str(layout.logs / "crm-access.log"),
-        ],
-        environment=clean_environment(),
-        log_file=layout.logs / "crm.log",
-    )  # fmt: skip
-
-
 def documents(layout: Layout) -> Path:
-    """Write what registers the shop, and return the directory with it and the starter rules."""
+    """Write what registers the demo's upstreams, and return the directory with it."""
     directory = layout.directory / "demo"
     directory.mkdir(mode=0o700, exist_ok=True)
     port = layout.port("upstream")
@@ -71,23 +55,8 @@ def documents(layout: Layout) -> Path:
         f"catalog: postgresql://shop_catalog@127.0.0.1:{port}/shop?sslmode=disable\n"
         f"catalog_credential: file:{layout.secrets / 'shop-catalog.password'}\n"
     )
-    routes = "".join(f"  - {route}\n" for route in ROUTES)
-    (directory / "crm.yaml").write_text(
-        "kind: resource\n"
-        "name: crm\n"
-        "protocol: http\n"
-        f"upstream: http://127.0.0.1:{layout.port('crm')}\n"
-        "inject: bearer\n"
-        f"credential: file:{layout.secrets / 'crm.token'}\n"
-        f"routes:\n{routes}"
-        "---\n"
-        "kind: labels\n"
-        "resource: crm\n"
-        "fields:\n"
-        '  "* /**/email": pii.email\n'
-        '  "* /**/phone": pii.phone\n'
-        '  "* /**/card": payment.card\n'
-    )
+    for api in APIS:
+        (directory / f"{api.name}.yaml").write_text(api.documents(layout))
     return directory
 
 
@@ -111,10 +80,13 @@ def publish(layout: Layout, say: Callable[[str], None]) -> dict[str, Any]:
         found = "; ".join(str(problem) for problem in refused_problems(error))
         raise UpRefused(f"the demo's documents were refused: {error.message} {found}".rstrip()) from error
     tokens = {agent: _mint(console, agent, groups) for agent, groups in AGENTS.items()}
-    say("demo resources shop and crm registered, tokens minted for " + ", ".join(tokens))
+    resources = [("shop", "postgres"), *((api.name, api.protocol) for api in APIS)]
+    say(
+        f"demo resources {', '.join(name for name, _ in resources)} registered, tokens minted for {', '.join(tokens)}"
+    )
     return {
         "tokens": tokens,
-        "resources": [{"name": "shop", "protocol": "postgres"}, {"name": "crm", "protocol": "http"}],
+        "resources": [{"name": name, "protocol": protocol} for name, protocol in resources],
     }
 
 
@@ -145,9 +117,4 @@ def upstreams(layout: Layout) -> dict[str, Any]:
             "superuser_password_file": str(layout.secrets / "upstream.password"),
             "log": str(layout.logs / "upstream.log"),
         },
-        "crm": {
-            "url": f"http://127.0.0.1:{layout.port('crm')}",
-            "token_file": str(layout.secrets / "crm.token"),
-            "log": str(layout.logs / "crm-access.log"),
-        },
-    }
+    } | {api.name: api.endpoint(layout) for api in APIS}
