@@ -58,7 +58,7 @@ def main() -> int:
         with running_gateway(directory / "gateway", port_base=18400) as gateway:
             if "http" in wanted:
                 tell("http")
-                with origin(directory / "origin", gateway) as web:
+                with origin(directory / "origin", gateway, mitmproxy(directory / "mitmproxy")) as web:
                     figures |= http(web, asked.rounds, asked.seconds)
             if set(wanted) == {"http"}:
                 return finish(figures, asked.out)
@@ -97,6 +97,19 @@ def finish(figures: dict[str, Any], out: Path) -> int:
 def tell(line: str) -> None:
     """Say on stderr what is going on."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def mitmproxy(directory: Path) -> Path:
+    """Install mitmproxy by its own lock, in an environment of its own: it pins what our services use newer."""
+    tell("installing mitmproxy")
+    here = Path(__file__).resolve().parent
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    subprocess.run(
+        [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet", "--require-hashes",
+         "--python", str(directory / "bin/python"), "-r", str(here / "mitmproxy.lock")],
+        check=True,
+    )  # fmt: skip
+    return directory / "bin" / "mitmdump"
 
 
 def prepare(gateway: RunningGateway, count: int) -> None:

@@ -1,10 +1,12 @@
-"""HTTP: the gateway beside going direct and through nginx, all to one nginx that answers a small JSON document."""
+"""HTTP: the gateway beside going direct and through nginx and mitmproxy, all to one nginx with a small document."""
 
 import asyncio
 import contextlib
 import json
+import socket
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -40,10 +42,16 @@ class Web:
 
 
 @contextlib.contextmanager
-def origin(directory: Path, gateway: RunningGateway) -> Generator[Web]:
-    """Run an nginx that answers, and one that passes on; register the first with the gateway."""
+def origin(directory: Path, gateway: RunningGateway, mitmdump: Path | None = None) -> Generator[Web]:
+    """Run an nginx that answers, one that passes on, and mitmproxy; register the first with the gateway.
+
+    Args:
+        directory: to be made, for what they need.
+        gateway: measured beside them.
+        mitmdump: mitmproxy's command; without it that way is left out.
+    """
     directory.mkdir()
-    first, second = free_port(), free_port()
+    first, second, third = free_port(), free_port(), free_port()
     (directory / "customer.json").write_text(json.dumps(CUSTOMER))
     many = json.dumps([CUSTOMER | {"id": n} for n in range(LIST_MIB * 2**20 // 120)])
     (directory / "customers.json").write_text(many)
@@ -68,6 +76,7 @@ def origin(directory: Path, gateway: RunningGateway) -> Generator[Web]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **extra)
     document = directory / "bench.yaml"
     document.write_text(
+        f"kind: resource\nname: sink\nprotocol: http\nupstream: http://127.0.0.1:{third}\n---\n"
         f"kind: resource\nname: bench\nprotocol: http\nupstream: http://127.0.0.1:{first}\nroutes: [/customer.json]\n"
         "unread: pass\n---\n"
         'kind: labels\nresource: bench\nfields: {"* /**/email": pii.email, "* /**/card": payment.card}\n'
@@ -79,19 +88,72 @@ def origin(directory: Path, gateway: RunningGateway) -> Generator[Web]:
         time.sleep(1)
         if process.poll() is not None:
             raise SystemExit("nginx did not start: " + (directory / "log").read_text()[-800:])
-        yield Web(
-            ways={
-                "direct": f"http://127.0.0.1:{first}",
-                "nginx": f"http://127.0.0.1:{second}",
-                "weirgate": gateway.http_url("bench"),
-            },
-            header=f"Authorization: Bearer {gateway.token('admin-bot')}\r\n",
-            reader=f"Authorization: Bearer {gateway.token('reader')}\r\n",
-            gateway=gateway,
-        )
+        ways = {"direct": f"http://127.0.0.1:{first}", "nginx": f"http://127.0.0.1:{second}"}
+        with contextlib.ExitStack() as stack:
+            if mitmdump is not None:
+                ways["mitmproxy"] = stack.enter_context(_mitmproxy(mitmdump, directory, first))
+            stack.enter_context(_sink(third))
+            yield Web(
+                ways=ways | {"weirgate": gateway.http_url("bench")},
+                header=f"Authorization: Bearer {gateway.token('admin-bot')}\r\n",
+                reader=f"Authorization: Bearer {gateway.token('reader')}\r\n",
+                gateway=gateway,
+            )
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextlib.contextmanager
+def _mitmproxy(mitmdump: Path, directory: Path, origin_port: int) -> Generator[str]:
+    """Run mitmproxy as a reverse proxy that says nothing of what passes."""
+    port = free_port()
+    process = subprocess.Popen(
+        [str(mitmdump), "-q", "--mode", f"reverse:http://127.0.0.1:{origin_port}", "--listen-host", "127.0.0.1",
+         "-p", str(port), "--set", f"confdir={directory / 'mitmproxy'}", "--set", "flow_detail=0"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if process.poll() is not None:
+                raise SystemExit("mitmproxy did not start")
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def _sink(port: int) -> Generator[None]:
+    """Run an upstream that reads a body of known or unknown length, keeps nothing of it, and says how long it was."""
+    listening = socket.create_server(("127.0.0.1", port))
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = listening.accept()
+            except OSError:
+                return
+            with peer, peer.makefile("rb", buffering=1 << 16) as given:
+                fields = {}
+                while line := given.readline().strip():
+                    name, _, value = line.lower().partition(b":")
+                    fields[name] = value.strip()
+                size = left = int(fields.get(b"content-length", b"0"))
+                while left and (count := len(given.read(min(left, 1 << 20)))):
+                    left -= count
+                word = b"%d" % (size - left)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(word), word))
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
 
 
 def http(web: Web, rounds: int, seconds: int) -> dict[str, Any]:
@@ -120,7 +182,8 @@ def http(web: Web, rounds: int, seconds: int) -> dict[str, Any]:
                 "added by weirgate": {q: middle["weirgate"][q] - middle["direct"][q] for q in ("p50", "p99")},
             }
     figures["http masked JSON"] = _masked(web)
-    figures["http body"] = _body(web)
+    figures["http body down"] = _body(web)
+    figures["http body up"] = _upload(web)
     return figures
 
 
@@ -172,11 +235,36 @@ def _body(web: Web) -> dict[str, float]:
     return out
 
 
+def _upload(web: Web) -> dict[str, float]:
+    ingress = psutil.Process(web.gateway.pid("ingress"))
+    out = {"ingress before MiB": ingress.memory_info().rss / 2**20}
+    parts = urlsplit(web.gateway.http_url("sink"))
+    peak = 0.0
+    piece = bytes(1 << 20)
+    began = time.perf_counter()
+    with socket.create_connection((parts.hostname or "", parts.port or 80)) as peer:
+        peer.sendall(
+            f"PUT {parts.path}/body.bin HTTP/1.1\r\nHost: bench\r\nContent-Length: {BODY_MIB * 2**20}\r\n"
+            f"Content-Type: application/octet-stream\r\n{web.header}\r\n".encode()
+        )
+        for _ in range(BODY_MIB):
+            peer.sendall(piece)
+            peak = max(peak, ingress.memory_info().rss / 2**20)
+        answer = b""
+        while not answer.endswith(b"%d" % (BODY_MIB * 2**20)):
+            more = peer.recv(1 << 16)
+            if not more:
+                raise SystemExit(f"not taken: {answer[:300]!r}")
+            answer += more
+    out["ingress peak MiB"] = peak
+    out["MiB"] = BODY_MIB
+    out["MiB/s"] = BODY_MIB / (time.perf_counter() - began)
+    return out
+
+
 def _drain(
     url: str, header: str, *, watch: psutil.Process | None = None, out: dict[str, float] | None = None
 ) -> int:
-    import socket
-
     parts = urlsplit(url)
     size = 0
     with socket.create_connection((parts.hostname or "", parts.port or 80)) as peer:
