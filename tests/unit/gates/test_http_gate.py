@@ -13,7 +13,7 @@ from weirgate_contracts.events import (
     SessionClosed,
     SessionRefused,
 )
-from weirgate_contracts.operation import Limits
+from weirgate_contracts.operation import AnswerLimit, Limits
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import (
     Ask,
@@ -296,6 +296,39 @@ def test_an_answer_that_cannot_be_masked_to_its_end_breaks_off() -> None:
 def test_an_answer_over_the_limit_is_refused_before_its_first_byte() -> None:
     one = story().sent_on(limits=Limits(size_bytes=4)).upstream_sends(OK)
     one.expect(Record, OperationFailed).expect(Undial).says(lambda raw: status_of(raw) == 403)
+
+
+@pytest.mark.parametrize(
+    ("limit", "head", "passed"),
+    [
+        (AnswerLimit(statuses=("2xx",)), "200 OK", True),
+        (AnswerLimit(statuses=("2xx",)), "500 No", False),
+        (AnswerLimit(statuses=("404", "500")), "500 No", True),
+        (
+            AnswerLimit(types=("application/json", "text/*")),
+            "200 OK\r\nContent-Type: TEXT/csv; charset=utf-8",
+            True,
+        ),
+        (AnswerLimit(types=("text/*",)), "200 OK\r\nContent-Type: application/zip", False),
+        (AnswerLimit(types=("text/*",)), "200 OK", False),
+    ],
+)
+def test_an_answer_the_rules_do_not_let_through_is_not_shown(
+    limit: AnswerLimit, head: str, passed: bool
+) -> None:
+    answer = f"HTTP/1.1 {head}\r\nContent-Length: 2\r\n\r\nOK".encode()
+    one = story().sent_on(limits=Limits(answers=(AnswerLimit(), limit))).upstream_sends(answer)
+    if passed:
+        one.says(lambda raw: raw.endswith(b"OK")).expect(Record, OperationFinished)
+    else:
+        one.expect(Record, OperationFailed).expect(Undial)
+        one.says(lambda raw: status_of(raw) == 403 and b"the rules let through only" in raw)
+
+
+def test_an_answer_without_a_body_has_no_type_to_keep_to() -> None:
+    one = story().sent_on(limits=Limits(answers=(AnswerLimit(types=("text/*",)),)))
+    one.upstream_sends(b"HTTP/1.1 204 No Content\r\n\r\n").says(lambda raw: status_of(raw) == 204)
+    one.expect(Record, OperationFinished)
 
 
 def test_an_upstream_that_is_away_is_a_bad_gateway() -> None:

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.http import HttpBody, HttpCall, HttpHeader
 from weirgate_contracts.identity import Identity
-from weirgate_contracts.operation import SessionContext, Statement
+from weirgate_contracts.operation import AnswerLimit, SessionContext, Statement
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_contracts.route import match_route
 from weirgate_policy.body import Fields, Unread, read_fields
 from weirgate_policy.bundle import compile_policies
 from weirgate_policy.case import call_state_of
 from weirgate_policy.judge import Granted, Judgement, judge
+from weirgate_policy.obligation import BadAnnotation, read_annotations
 
 ROUTES = ("/v1/customers", "/v1/customers/{id}", "/v1/payments", "/*unlisted")
 SECRET = "hunter2-very-secret"
@@ -426,6 +427,28 @@ def test_labels_of_fields_and_of_detectors_are_unmasked_only_where_permitted() -
     assert "payment.card" not in World(OPEN + unmask, labels).allows("GET /v1/customers").unmask
     held = '@id("mail") @hold("dba") permit(principal, action == Action::"unmask", resource);'
     assert World(OPEN + held, labels).allows("GET /v1/customers").unmask == ()
+
+
+def test_what_answers_may_be_stands_in_the_verdict_of_each_permit() -> None:
+    rules = (
+        CONNECT
+        + '@answer("status=404|2xx") permit(principal, action, resource);'
+        + '@answer("status=2xx, type=text/*|application/json") permit(principal, action, resource);'
+    )
+    found = World(rules).allows("GET /v1/customers")
+    assert found.limits.answers is not None
+    assert sorted(found.limits.answers, key=lambda one: one.types) == [
+        AnswerLimit(statuses=("2xx", "404")),
+        AnswerLimit(statuses=("2xx",), types=("application/json", "text/*")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "status=", "status=6xx", "type=json", "type=Text/css", "size=3", "status=2xx,status=2xx"]
+)
+def test_an_annotation_that_says_nothing_of_an_answer_is_refused(text: str) -> None:
+    with pytest.raises(BadAnnotation):
+        read_annotations("permit", {"answer": text})
 
 
 def test_a_limit_of_bytes_stands_in_the_verdict() -> None:

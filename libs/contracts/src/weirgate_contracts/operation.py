@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from weirgate_contracts.value import Value
+from weirgate_contracts.value import Value, is_absent
 
 STATEMENT_LIMIT_BYTES = 1024 * 1024
 """Longest SQL text that is judged; a longer one is refused with ``too_large``."""
@@ -67,11 +67,22 @@ class Definition(Value):
     """SQL behind the name; ``None``: dropped."""
 
 
+class AnswerLimit(Value):
+    """Which answers of HTTP may be passed on; empty: all."""
+
+    statuses: tuple[str, ...] = ()
+    """Three digits, or a class of them: ``404``, ``2xx``. Any one of them fits."""
+    types: tuple[str, ...] = ()
+    """Media types of bodies, lower case: ``application/json``, ``text/*``. Any one of them fits."""
+
+
 class Limits(Value):
     """What an allowed operation may take at most."""
 
     rows: int | None = None
     size_bytes: int | None = None
+    answers: tuple[AnswerLimit, ...] | None = Field(default=None, exclude_if=is_absent)
+    """Of HTTP: an answer must keep to each of them."""
 
 
 class Touched(Value):

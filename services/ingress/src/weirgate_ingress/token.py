@@ -143,7 +143,7 @@ class TokenVerifier:
             TokenRefused: with ``token_invalid`` or ``token_expired``.
         """
         if not token or len(token) > TOKEN_LIMIT_BYTES or not token.isascii():
-            raise _invalid("the password is not a token of this gateway")
+            raise _invalid("what was sent as the token is no token of this gateway")
         key = hashlib.sha256(token.encode()).digest()
         known = self._verified.get(key)
         if known is not None and known.version == known.issuer.keys.version:
@@ -285,15 +285,15 @@ def read_identity(claims: dict[str, Any], *, audience: str, now: float) -> Ident
 def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     parts = token.split(".")
     if len(parts) != 3:
-        raise _invalid("the password is not a token of this gateway")
+        raise _invalid("what was sent as the token is no token of this gateway")
     found: list[dict[str, Any]] = []
     for part in parts[:2]:
         try:
             value: Any = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         except (binascii.Error, ValueError, RecursionError) as error:
-            raise _invalid("the password is not a token of this gateway") from error
+            raise _invalid("what was sent as the token is no token of this gateway") from error
         if not isinstance(value, dict):
-            raise _invalid("the password is not a token of this gateway")
+            raise _invalid("what was sent as the token is no token of this gateway")
         found.append(value)
     return found[0], found[1]
 

@@ -29,6 +29,8 @@ def of_rule(rule: Rule, actions: AbstractSet[str]) -> Iterator[Advice]:
     """
     if rule.obligation.rows is not None and actions and all(CONTEXTS[name] == "Call" for name in actions):
         yield ("@", "limit"), "@limit: an answer of HTTP has no rows", 'write @limit("bytes=1MB")'
+    if rule.obligation.answers and actions and all(CONTEXTS[name] != "Call" for name in actions):
+        yield ("@", "answer"), "@answer: only answers of HTTP have a status and a type", "leave it out"
     for node in walk(rule.tree):
         match node:
             case pst.HasAttr(base=pst.Var(name="context"), attrs=attrs) if attrs[0] in TAGS:

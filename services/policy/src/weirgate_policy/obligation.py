@@ -5,20 +5,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from weirgate_contracts.operation import Limits
+from weirgate_contracts.operation import AnswerLimit, Limits
 
 WINDOW_DEFAULT_S = 15 * 60
 """Seconds a request stays open where no rule says otherwise."""
 WINDOW_LIMIT_S = 7 * 24 * 3600
 QUORUM_LIMIT = 10
-ANNOTATIONS = ("id", "hold", "quorum", "window", "limit", "reason")
+ANNOTATIONS = ("id", "hold", "quorum", "window", "limit", "answer", "reason")
 """Every annotation a rule may carry."""
 ON_FORBID = ("id", "reason")
 """The ones a ``forbid`` may carry: it has nothing to oblige anybody to."""
 LIMITS = ("rows", "bytes")
+ANSWERS = ("status", "type")
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _GROUP = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_STATUS = re.compile(r"[1-5](?:[0-9]{2}|xx)")
+_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/(?:\*|[a-z0-9!#$&^_.+-]{1,127})")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNITS_BYTES = {
     "": 1,
@@ -52,12 +55,13 @@ class Obligation:
     window_s: int | None = None
     rows: int | None = None
     size_bytes: int | None = None
+    answers: tuple[AnswerLimit, ...] = ()
     reasons: tuple[str, ...] = ()
 
     @property
     def limits(self) -> Limits:
         """Return the limits as the verdict carries them."""
-        return Limits(rows=self.rows, size_bytes=self.size_bytes)
+        return Limits(rows=self.rows, size_bytes=self.size_bytes, answers=self.answers or None)
 
 
 NOTHING = Obligation()
@@ -74,6 +78,7 @@ def strictest(several: Iterable[Obligation]) -> Obligation:
         window_s=_least(one.window_s for one in given),
         rows=_least(one.rows for one in given),
         size_bytes=_least(one.size_bytes for one in given),
+        answers=tuple(dict.fromkeys(limit for one in given for limit in one.answers)),
         reasons=tuple(dict.fromkeys(reason for one in given for reason in one.reasons)),
     )
 
@@ -117,6 +122,7 @@ def read_annotations(effect: str, annotations: Mapping[str, str]) -> Obligation:
         window_s=_window_s(annotations["window"]) if "window" in annotations else None,
         rows=rows,
         size_bytes=size_bytes,
+        answers=(_answer(annotations["answer"]),) if "answer" in annotations else (),
         reasons=(reason,) if reason else (),
     )
 
@@ -162,6 +168,22 @@ def _limits(value: str) -> tuple[int | None, int | None]:
             raise BadAnnotation("limit", f"@limit: {name} is given twice", None)
         found[name] = _amount(name, amount)
     return found.get("rows"), found.get("bytes")
+
+
+def _answer(value: str) -> AnswerLimit:
+    found: dict[str, tuple[str, ...]] = {}
+    for part in value.split(","):
+        name, equals, alternatives = (piece.strip() for piece in part.partition("="))
+        pattern = _STATUS if name == "status" else _TYPE
+        if name not in ANSWERS or not equals or name in found:
+            right = 'write @answer("status=2xx|404, type=application/json|text/*")'
+            raise BadAnnotation("answer", f"@answer: {part.strip()!r} says nothing of an answer", right)
+        found[name] = tuple(sorted({one.strip() for one in alternatives.split("|")}))
+        wrong = [one for one in found[name] if not pattern.fullmatch(one)]
+        if wrong:
+            right = "three digits, or 2xx" if name == "status" else "lower case: application/json, text/*"
+            raise BadAnnotation("answer", f"@answer: {wrong[0]!r} is no {name}", right)
+    return AnswerLimit(statuses=found.get("status", ()), types=found.get("type", ()))
 
 
 def _amount(name: str, amount: str) -> int:

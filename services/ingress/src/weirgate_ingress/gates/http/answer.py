@@ -12,6 +12,7 @@ from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import HttpResponse
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.http.header import answered
+from weirgate_ingress.gates.http.limit import over_size, unwanted
 from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import Bodies, PlanMismatch, Unreadable
 from weirgate_ingress.gates.outbox import Outbox
@@ -96,9 +97,15 @@ class AnswerPart:
         type, parameters = read_media_type(kind) if kind else ("", {})
         operation.response = HttpResponse(status=head.status, type=type[:256])
         operation.answer = BodyReader(framing)
+        has_body = framing.kind != "none" and not (framing.kind == "length" and framing.length == 0)
+        refusal = unwanted(operation.limits, status=head.status, type=type, has_body=has_body)
+        if refusal is None and framing.kind == "length":
+            refusal = over_size(operation.limits, framing.length)
+        if refusal is not None:
+            raise Broken(refusal)
         assert operation.plan is not None
         masked = self._bodies.masks(operation.plan, operation.unmask)
-        if masked and framing.kind != "none" and not (framing.kind == "length" and framing.length == 0):
+        if masked and has_body:
             codings = tuple(
                 one.strip().lower()
                 for one in ",".join(head.all("content-encoding")).split(",")
@@ -114,9 +121,6 @@ class AnswerPart:
                     raise Broken(_unreadable(error.reason)) from error
             except PlanMismatch as error:
                 raise Broken(_mismatch(error.reason)) from error
-        limit = operation.size_limit_bytes
-        if limit is not None and framing.kind == "length" and framing.length > limit:
-            raise Broken(_over(limit))
         if not persists(head) or framing.kind == "close":
             operation.upstream_stays = False
         self._send_head(operation, head, framing, resource, masked=masked)
@@ -167,9 +171,9 @@ class AnswerPart:
     def _pass(self, operation: Operation, pieces: list[bytes]) -> None:
         for piece in pieces:
             operation.bytes_answered += len(piece)
-            limit = operation.size_limit_bytes
-            if limit is not None and operation.bytes_answered > limit:
-                raise Broken(_over(limit))
+            refusal = over_size(operation.limits, operation.bytes_answered)
+            if refusal is not None:
+                raise Broken(refusal)
             if operation.mask is None:
                 self._say(operation, piece)
                 continue
@@ -190,14 +194,6 @@ class AnswerPart:
     def _say(self, operation: Operation, piece: bytes) -> None:
         if piece:
             self._out.say(operation.tally, chunk(piece) if operation.chunks_out else piece)
-
-
-def _over(limit: int) -> Refusal:
-    return Refusal(
-        code=RefusalCode.LIMIT_EXCEEDED,
-        reason=f"The answer has more than the {limit} bytes this agent may take at once.",
-        hint="Ask for less: a page, a filter, fewer fields.",
-    )
 
 
 def _mismatch(reason: str) -> Refusal:

@@ -369,7 +369,7 @@ class HttpGate:
             )
         operation.plan = plan
         operation.unmask = frozenset(verdict.unmask)
-        operation.size_limit_bytes = verdict.limits.size_bytes
+        operation.limits = verdict.limits
         return None
 
     # ------------------------------------------------------------ sending on

@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
+from weirgate_contracts.operation import Limits
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -45,7 +46,8 @@ class Operation:
     digest: str = ""
     plan: Plan | None = None
     unmask: frozenset[str] = frozenset()
-    size_limit_bytes: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    """On the answer."""
     bytes_in: int = 0
     tally: Tally = field(default_factory=lambda: Tally(0))
     answering: bool = False
