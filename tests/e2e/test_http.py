@@ -205,6 +205,23 @@ def test_a_held_request_goes_through_once_a_person_agrees(gateway: RunningGatewa
     assert [line["method"] for line in gateway.crm_log()[before:]] == ["POST"]
 
 
+def test_rules_say_which_answers_pass(gateway: RunningGateway, tmp_path: Path) -> None:
+    (tmp_path / "answers.yaml").write_text("kind: policy\nname: answers\nfile: answers.cedar\n")
+    (tmp_path / "answers.cedar").write_text(
+        'permit (principal in Group::"tellers", action == Action::"connect", resource == Resource::"crm");\n'
+        '@answer("status=2xx, type=application/json")\n'
+        'permit (principal in Group::"tellers", action in Action::"http.read", resource in Resource::"crm");\n'
+    )
+    gateway.weirgate("apply", "-f", str(tmp_path / "answers.yaml"))
+    token = gateway.mint("teller", "tellers")
+    with httpx.Client(base_url=gateway.http_url(), headers={"Authorization": f"Bearer {token}"}) as agent:
+        assert eventually(lambda: agent.get("/v1/customers/1").status_code == 200)
+        for path in ("/v1/export.csv", "/v1/nothing"):
+            answer = agent.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (403, "limit_exceeded")
+        assert agent.get("/v1/customers/2").json()["id"] == 2
+
+
 def test_what_is_malformed_is_refused_and_reaches_nobody(gateway: RunningGateway) -> None:
     token = gateway.token("admin-bot").encode()
     before = len(gateway.crm_log())
