@@ -16,7 +16,8 @@ from weirgate_mask.found import found_in
 from weirgate_mask.keys import Keyring
 from weirgate_mask.textbody import TextBody
 from weirgate_wire.error import PeerError
-from weirgate_wire.http.coding import CODINGS, Decoder, Encoder, decoded_beginning
+from weirgate_wire.http.coding import CODINGS, Decoder, decoded_beginning
+from weirgate_wire.http.encoder import Encoder
 
 KEYS = Keyring(b"k" * 32)
 REDACT = Transform(kind="redact")

@@ -13,7 +13,8 @@ from weirgate_contracts.masking import BodyPlan, DetectorPlan, FieldPlan, Plan, 
 from weirgate_ingress.gates.http.mask import PlanBodies
 from weirgate_ingress.gates.http.terms import PlanMismatch, Unreadable
 from weirgate_mask.keys import Keyring
-from weirgate_wire.http.coding import Decoder, Encoder
+from weirgate_wire.http.coding import Decoder
+from weirgate_wire.http.encoder import Encoder
 
 REDACT = Transform(kind="redact")
 PLAN = Plan(

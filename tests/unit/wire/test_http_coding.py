@@ -16,10 +16,10 @@ from weirgate_wire.http.coding import (
     CodedTooLarge,
     CodingUnknown,
     Decoder,
-    Encoder,
     decoded_beginning,
     read_codings,
 )
+from weirgate_wire.http.encoder import Encoder
 
 BODY = b"".join(b"line %d of a body\n" % number for number in range(5000))
 NOISE = os.urandom(300_000)

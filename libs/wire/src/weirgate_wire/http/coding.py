@@ -1,4 +1,4 @@
-"""Content codings, undone and applied as a body streams: gzip, deflate, br and zstd, alone or two of them chained.
+"""Content codings, undone as a body streams: gzip, deflate, br and zstd, alone or two of them chained.
 
 =======  ==========================  ==========================================================================
 Coding   Format                      Besides
@@ -36,9 +36,9 @@ import zstandard
 from weirgate_wire.error import PeerError
 
 CODINGS = ("gzip", "deflate", "br", "zstd")
-"""Every coding that is read and written here, by the name it is offered under."""
+"""Every coding that is read here, and written by :mod:`weirgate_wire.http.encoder`, by the name it is offered under."""
 CODINGS_LIMIT = 2
-"""Codings of one body. Chains are no use but to hide something; curl takes five, and bounds no ratio."""
+"""Codings of one body. Chains are of no use but to hide something; curl undoes up to five."""
 RATIO_LIMIT = 1000
 RATIO_FREE_BYTES = 1 << 20
 """Below this a ratio says nothing."""
@@ -57,11 +57,6 @@ _ZSTD_SLICE_BYTES = 128
 _ZSTD_BUFFER_BYTES = 32 * 1024
 _ZSTD_WINDOW_BYTES = 8 << 20
 _GZIP_WBITS, _ZLIB_WBITS, _RAW_WBITS = 31, 15, -15
-_DEFLATE_LEVEL = 5
-"""Twice as fast as the default, a few per cent larger."""
-_BROTLI_QUALITY, _BROTLI_WINDOW_BITS = 4, 19
-"""The highest quality that is as fast as deflate; 11, the default, is for files that are packed once."""
-_ZSTD_LEVEL = 3
 
 
 class CodingUnknown(Exception):
@@ -81,7 +76,18 @@ def read_codings(fields: Iterable[str]) -> tuple[str, ...]:
     return tuple("gzip" if one == "x-gzip" else one for one in named if one not in ("", "identity"))
 
 
-# ---------------------------------------------------------------- undone
+def known_codings(codings: Sequence[str]) -> tuple[str, ...]:
+    """Return codings as :func:`read_codings` does, all of them known here.
+
+    Raises:
+        CodingUnknown: see there.
+    """
+    named = read_codings(codings)
+    if len(named) > CODINGS_LIMIT:
+        raise CodingUnknown("a body with more than two content codings")
+    if any(one not in CODINGS for one in named):
+        raise CodingUnknown("a content coding that is not known")
+    return named
 
 
 class Decoder:
@@ -106,7 +112,7 @@ class Decoder:
         Raises:
             CodingUnknown: see there.
         """
-        self._links = [_DECODERS[one]() for one in reversed(_known(codings))]
+        self._links = [_DECODERS[one]() for one in reversed(known_codings(codings))]
         # The ratio is that of all codings together: two of a thousand each would be a million.
         self._meters = [_Meter(limit_bytes, ratio_limit) for _ in self._links]
 
@@ -164,15 +170,6 @@ def decoded_beginning(coded: bytes, codings: Sequence[str], *, limit_bytes: int)
             raise
         return bytes(made), False
     return bytes(made), True
-
-
-def _known(codings: Sequence[str]) -> tuple[str, ...]:
-    named = read_codings(codings)
-    if len(named) > CODINGS_LIMIT:
-        raise CodingUnknown("a body with more than two content codings")
-    if any(one not in CODINGS for one in named):
-        raise CodingUnknown("a content coding that is not known")
-    return named
 
 
 def _through(link: "_Undoing", meter: "_Meter", pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -335,92 +332,4 @@ _DECODERS: dict[str, Callable[[], _Undoing]] = {
     "deflate": lambda: _Inflate(gzip=False),
     "br": _Unbrotli,
     "zstd": _Unzstd,
-}
-
-
-# ---------------------------------------------------------------- applied
-
-
-class Encoder:
-    """Applies codings to one body."""
-
-    __slots__ = ("_links",)
-
-    def __init__(self, codings: Sequence[str]) -> None:
-        """Take codings in the order they are applied.
-
-        Raises:
-            CodingUnknown: see there.
-        """
-        self._links = [_ENCODERS[one]() for one in _known(codings)]
-
-    def feed(self, piece: bytes) -> bytes:
-        """Take some of the body; what comes of it may wait for :meth:`flush`."""
-        for link in self._links:
-            piece = link.feed(piece)
-        return piece
-
-    def flush(self) -> bytes:
-        """Return what waits: whoever reads it sees everything that was fed. A stream that is not flushed stalls."""
-        rest = b""
-        for link in self._links:
-            rest = link.feed(rest) + link.flush()
-        return rest
-
-    def finish(self) -> bytes:
-        """Return the end of the body."""
-        rest = b""
-        for link in self._links:
-            rest = link.feed(rest) + link.finish()
-        return rest
-
-
-class _Applying:
-    """One coding being applied; empty flushes are left out, as they are not empty on the wire."""
-
-    __slots__ = ("_feed", "_finish", "_flush", "_waits")
-
-    def __init__(self, feed: Any, flush: Any, finish: Any) -> None:
-        self._feed, self._flush, self._finish = feed, flush, finish
-        self._waits = False
-
-    def feed(self, piece: bytes) -> bytes:
-        if not piece:
-            return b""
-        self._waits = True
-        made: bytes = self._feed(piece)
-        return made
-
-    def flush(self) -> bytes:
-        if not self._waits:
-            return b""
-        self._waits = False
-        made: bytes = self._flush()
-        return made
-
-    def finish(self) -> bytes:
-        made: bytes = self._finish()
-        return made
-
-
-def _deflate(wbits: int) -> _Applying:
-    packed = zlib.compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, wbits)
-    return _Applying(packed.compress, lambda: packed.flush(zlib.Z_SYNC_FLUSH), packed.flush)
-
-
-def _brotli() -> _Applying:
-    packed: Any = brotli.Compressor(quality=_BROTLI_QUALITY, lgwin=_BROTLI_WINDOW_BITS)
-    return _Applying(packed.process, packed.flush, packed.finish)
-
-
-def _zstd() -> _Applying:
-    packed: Any = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
-    return _Applying(packed.compress, lambda: packed.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), packed.flush)
-
-
-_ENCODERS = {
-    "gzip": lambda: _deflate(_GZIP_WBITS),
-    "deflate": lambda: _deflate(_ZLIB_WBITS),
-    "br": _brotli,
-    "zstd": _zstd,
 }

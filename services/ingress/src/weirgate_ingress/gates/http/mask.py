@@ -9,7 +9,8 @@ from weirgate_mask.detectors import DetectorsUnusable
 from weirgate_mask.keys import Keyring
 from weirgate_mask.mismatch import PlanMismatch as MaskMismatch
 from weirgate_wire.error import PeerError
-from weirgate_wire.http.coding import CodingUnknown, Decoder, Encoder
+from weirgate_wire.http.coding import CodingUnknown, Decoder
+from weirgate_wire.http.encoder import Encoder
 
 _UNUSABLE = "the detectors of the gateway do not work"
 
