@@ -1,23 +1,23 @@
 """Bodies under noise and cut anywhere: the same output, PeerError or nothing, and never a masked value."""
 
 import contextlib
-import gzip
 import json
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_contracts.masking import BodyPlan, DetectorPlan, FieldPlan, Plan, Transform
 from weirgate_mask.body import BodyMasker, body_masker
-from weirgate_mask.coding import decoder
 from weirgate_mask.detectors import detectors
 from weirgate_mask.found import found_in
 from weirgate_mask.keys import Keyring
 from weirgate_mask.textbody import TextBody
 from weirgate_wire.error import PeerError
+from weirgate_wire.http.coding import CODINGS, Decoder, decoded_beginning
+from weirgate_wire.http.encoder import Encoder
 
 KEYS = Keyring(b"k" * 32)
 REDACT = Transform(kind="redact")
@@ -285,19 +285,67 @@ def test_the_short_way_for_an_address_finds_what_the_long_way_does(text: str) ->
     assert FOUND.find(text.encode()) == detectors(frozenset(DETECTOR_LABELS)).find(text.encode())
 
 
+CHAINS = st.lists(st.sampled_from(CODINGS), min_size=1, max_size=2)
+REPEATED = st.tuples(st.binary(max_size=9), st.integers(0, 60_000)).map(lambda drawn: drawn[0] * drawn[1])
+BODIES = st.binary(max_size=300) | REPEATED
+
+
+def coded(chain: list[str], pieces: list[bytes], *, flushes: bool) -> bytes:
+    made = Encoder(chain)
+    out = b"".join(made.feed(piece) + (made.flush() if flushes else b"") for piece in pieces)
+    return out + made.finish()
+
+
+def undone(chain: list[str], pieces: list[bytes]) -> bytes:
+    made = Decoder(chain)
+    out = b"".join(one for piece in pieces for one in made.feed(piece))
+    made.finish()
+    return out
+
+
 @settings(max_examples=300)
-@given(
-    st.sampled_from([["gzip"], ["deflate"], ["gzip", "deflate"]]),
-    st.binary(max_size=300),
-    st.booleans(),
-    CUTS,
-)
-def test_coded_noise_is_refused_or_decoded(
-    codings: list[str], noise: bytes, coded: bool, cuts: list[int]
+@given(CHAINS, st.binary(max_size=300), CUTS)
+def test_noise_is_no_coded_body_or_the_same_one_however_it_is_cut(
+    chain: list[str], noise: bytes, cuts: list[int]
 ) -> None:
-    body = gzip.compress(noise) if coded else noise
-    out = decoder(codings)
+    outs: list[bytes | None] = []
+    for pieces in ([noise], cut(noise, cuts), [noise[at : at + 1] for at in range(len(noise))]):
+        outs.append(None)
+        with contextlib.suppress(PeerError):
+            outs[-1] = undone(chain, pieces)
+    assert outs[0] == outs[1] == outs[2]
+
+
+@settings(max_examples=300, deadline=None)
+@given(CHAINS, BODIES, CUTS, CUTS, st.booleans())
+def test_a_coded_body_is_decoded_however_it_was_and_is_cut(
+    chain: list[str], body: bytes, before: list[int], after: list[int], flushes: bool
+) -> None:
+    raw = coded(chain, cut(body, before), flushes=flushes)
+    assert undone(chain, cut(raw, after)) == body
+
+
+@settings(max_examples=400, deadline=None)
+@given(CHAINS, BODIES, CUTS, st.data())
+def test_a_coded_body_that_is_cut_changed_or_followed_is_refused_or_what_it_was(
+    chain: list[str], body: bytes, cuts: list[int], data: st.DataObject
+) -> None:
+    raw = coded(chain, [body], flushes=False)
+    assume(len(raw) > 1)
+    end = data.draw(st.integers(1, len(raw) - 1))
+    refused = False
+    try:
+        undone(chain, cut(raw[:end], cuts))
+    except PeerError:
+        refused = True
+    assert refused
+    begun, whole = b"", False
     with contextlib.suppress(PeerError):
-        made = b"".join([out.feed(piece) for piece in cut(body, cuts)]) + out.finish()
-        if coded and codings == ["gzip"]:
-            assert made == noise
+        begun, whole = decoded_beginning(raw[:end], chain, limit_bytes=len(body))
+    assert body.startswith(begun)
+    assert not whole
+    at = data.draw(st.integers(0, len(raw) - 1))
+    spoilt = raw[:at] + bytes((raw[at] ^ data.draw(st.integers(1, 255)),)) + raw[at + 1 :]
+    for pieces in ([spoilt], cut(raw + data.draw(st.binary(max_size=9)), cuts)):
+        with contextlib.suppress(PeerError):
+            assert len(undone(chain, pieces)) <= max(1 << 20, len(raw) * 1000) + (8 << 20)

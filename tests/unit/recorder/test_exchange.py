@@ -1,10 +1,14 @@
 """A recording of an HTTP session is read back: what was called, what was answered, and nothing left out."""
 
 import gzip
+import random
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
+import brotli
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,6 +172,9 @@ def compressed(body: bytes, encoding: str, type_: str = "text/plain") -> bytes:
         (gzip.compress(b"hello"), "x-gzip"),
         (zlib.compress(b"hello"), "deflate"),
         (zlib.compress(b"hello")[2:-4], "deflate"),
+        (brotli.compress(b"hello"), "br"),
+        (zstandard.compress(b"hello"), "zstd"),
+        (brotli.compress(gzip.compress(b"hello")), "gzip, br"),
     ],
 )
 def test_compressed_text_is_shown_as_text(body: bytes, encoding: str) -> None:
@@ -175,7 +182,7 @@ def test_compressed_text_is_shown_as_text(body: bytes, encoding: str) -> None:
     assert (found.text, found.cut, found.encoding, found.size_bytes) == ("hello", False, encoding, len(body))
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip"])
+@pytest.mark.parametrize("encoding", ["zstd", "gzip, gzip", "compress", "gzip, br, br", "gzip"])
 def test_what_is_not_decompressed_here_is_told_by_size(encoding: str) -> None:
     (found,) = bodies(called(GET), answered(compressed(b"\x8b\x02\x80hello\x03", encoding)))
     assert found.text is None
@@ -183,8 +190,24 @@ def test_what_is_not_decompressed_here_is_told_by_size(encoding: str) -> None:
     assert lines[-1].strip() == f"9 B of text/plain to the agent, {encoding}, not text"
 
 
-def test_a_bomb_is_shown_by_its_beginning_only() -> None:
-    (found,) = bodies(called(GET), answered(compressed(gzip.compress(b"a" * 50_000_000), "gzip")))
+@pytest.mark.parametrize(
+    ("pack", "encoding"), [(gzip.compress, "gzip"), (brotli.compress, "br"), (zstandard.compress, "zstd")]
+)
+def test_of_a_compressed_body_that_breaks_off_the_beginning_is_shown(
+    pack: Callable[[bytes], bytes], encoding: str
+) -> None:
+    noise = "".join(random.Random(7).choices("abcdefghij\n", k=900_000))
+    (found,) = bodies(called(GET), answered(compressed(pack(noise.encode()), encoding)), rows=200)
+    assert found.text
+    assert noise.startswith(found.text)
+    assert found.cut
+
+
+@pytest.mark.parametrize(
+    ("pack", "encoding"), [(gzip.compress, "gzip"), (brotli.compress, "br"), (zstandard.compress, "zstd")]
+)
+def test_a_bomb_is_shown_by_its_beginning_only(pack: Callable[[bytes], bytes], encoding: str) -> None:
+    (found,) = bodies(called(GET), answered(compressed(pack(b"a" * 50_000_000), encoding)))
     assert found.text is not None
     assert (len(found.text), found.cut) == (4000, True)
 

@@ -25,6 +25,8 @@ class RefusalCode(StrEnum):
     """It touches something whose inside cannot be seen."""
     UNSUPPORTED = "unsupported"
     """A message kind or form that no judge understands."""
+    CODING_UNKNOWN = "coding_unknown"
+    """A body that must be read is in a content coding that cannot be."""
     TOO_LARGE = "too_large"
     PROTOCOL = "protocol"
     """The peer broke the protocol."""

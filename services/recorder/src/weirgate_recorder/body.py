@@ -2,10 +2,11 @@
 
 import codecs
 import re
-import zlib
 from typing import Final
 
 from weirgate_recorder.message import Head
+from weirgate_wire.error import PeerError
+from weirgate_wire.http.coding import CodingUnknown, decoded_beginning, read_codings
 
 KEPT_BYTES: Final = 64 * 1024
 """Of each body, as it was sent; what comes after is counted and let go."""
@@ -58,24 +59,15 @@ class Gathering:
 
 
 def _decompressed(kept: bytes, encoding: str, limit: int, more: bool) -> tuple[bytes | None, bool]:
-    """Undo a content encoding within a limit; ``None``: it is one that is not undone here, or not undone."""
-    match encoding:
-        case "" | "identity":
-            return kept[:limit], more or len(kept) > limit
-        case "gzip" | "x-gzip":
-            wbits = (31,)
-        case "deflate":
-            wbits = (15, -15)  # RFC 9110 says zlib; some have always sent it bare
-        case _:
-            return None, more
-    for each in wbits:
-        machine = zlib.decompressobj(each)
-        try:
-            shown = machine.decompress(kept, limit + 1)
-        except zlib.error:
-            continue
-        return shown[:limit], more or len(shown) > limit or not machine.eof
-    return None, more
+    """Undo content codings within a limit; ``None``: one is not undone here, or nothing can be read.
+
+    A session that broke off, or a body longer than what is kept, leaves a beginning: that is shown.
+    """
+    try:
+        shown, whole = decoded_beginning(kept, read_codings((encoding,)), limit_bytes=limit)
+    except (CodingUnknown, PeerError):
+        return None, more
+    return shown, more or not whole
 
 
 def _decoded(shown: bytes, charset: str, *, whole: bool) -> str | None:

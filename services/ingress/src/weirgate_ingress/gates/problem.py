@@ -6,6 +6,7 @@ Source: RFC 9457; RFC 9110 section 15.
 import json
 
 from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_wire.http.coding import CODINGS
 from weirgate_wire.http.head import ResponseHead
 
 STATUSES: dict[RefusalCode, int] = {
@@ -18,6 +19,7 @@ STATUSES: dict[RefusalCode, int] = {
     RefusalCode.UNPARSABLE: 400,
     RefusalCode.OPAQUE: 403,
     RefusalCode.UNSUPPORTED: 501,
+    RefusalCode.CODING_UNKNOWN: 415,
     RefusalCode.TOO_LARGE: 413,
     RefusalCode.PROTOCOL: 400,
     RefusalCode.VERDICT_TIMEOUT: 503,
@@ -43,7 +45,8 @@ STATUSES: dict[RefusalCode, int] = {
 
 REASONS = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 408: "Request Timeout",
-    413: "Content Too Large", 429: "Too Many Requests", 501: "Not Implemented", 502: "Bad Gateway",
+    413: "Content Too Large", 415: "Unsupported Media Type", 429: "Too Many Requests", 501: "Not Implemented",
+    502: "Bad Gateway",
     503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 _CHALLENGE = 'Bearer realm="weirgate"'
@@ -83,6 +86,9 @@ def problem(
     ]
     if status == 401:
         headers.append(("www-authenticate", _CHALLENGE))
+    if status == 415:
+        # It was the coding and not the type: RFC 9110, 15.5.16.
+        headers.append(("accept-encoding", ", ".join(CODINGS)))
     if close:
         headers.append(("connection", "close"))
     head = ResponseHead(status=status, reason=REASONS[status], headers=tuple(headers))

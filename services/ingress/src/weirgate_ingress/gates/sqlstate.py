@@ -16,6 +16,7 @@ SQLSTATES: dict[RefusalCode, str] = {
     RefusalCode.UNPARSABLE: "42601",
     RefusalCode.OPAQUE: "42501",
     RefusalCode.UNSUPPORTED: "0A000",
+    RefusalCode.CODING_UNKNOWN: "0A000",
     RefusalCode.TOO_LARGE: "54000",
     RefusalCode.PROTOCOL: "08P01",
     RefusalCode.VERDICT_TIMEOUT: "57014",

@@ -17,6 +17,7 @@ from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import Bodies, PlanMismatch, Unreadable
 from weirgate_ingress.gates.outbox import Outbox
 from weirgate_wire.error import PeerError
+from weirgate_wire.http.coding import read_codings
 from weirgate_wire.http.framing import LAST_CHUNK, BodyReader, Framing, chunk, response_framing
 from weirgate_wire.http.head import HeadReader, ResponseHead
 from weirgate_wire.http.hop import persists
@@ -106,11 +107,7 @@ class AnswerPart:
         assert operation.plan is not None
         masked = self._bodies.masks(operation.plan, operation.unmask)
         if masked and has_body:
-            codings = tuple(
-                one.strip().lower()
-                for one in ",".join(head.all("content-encoding")).split(",")
-                if one.strip()
-            )
+            codings = read_codings(head.all("content-encoding"))
             try:
                 operation.mask = self._bodies.body(
                     operation.plan, operation.unmask, type=type, parameters=parameters, codings=codings

@@ -35,7 +35,6 @@ from typing import Literal, assert_never
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import OperationIntercepted
-from weirgate_contracts.http import BODY_LIMIT_BYTES
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import (
@@ -75,9 +74,9 @@ from weirgate_ingress.gates.http.request import (
     digest_of,
     make_call,
     read_request,
-    too_long,
 )
 from weirgate_ingress.gates.http.terms import Bodies, HttpTerms
+from weirgate_ingress.gates.http.whole import WholeBody
 from weirgate_ingress.gates.outbox import Outbox, Tally
 from weirgate_ingress.gates.problem import problem
 from weirgate_ingress.gates.record import Abandoned
@@ -115,8 +114,7 @@ class HttpGate:
         self._agent_left = False
         self._request: Request | None = None
         self._reading = BodyReader(Framing(kind="none"))
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
+        self._whole: WholeBody | None = None
         self._identity: Identity | None = None
         self._resource: ResourceDocument | None = None
         self._credential = b""
@@ -256,9 +254,7 @@ class HttpGate:
         if not request.read_whole:
             self._ask(request, None)
             return
-        if request.framing.kind == "length" and request.framing.length > BODY_LIMIT_BYTES:
-            self._refuse_unasked(too_long(request.framing.length))
-            return
+        self._whole = WholeBody(request)
         if request.continues:
             # Nobody but the gateway sees the body before the verdict, so it is taken in at once.
             self._out.say(Tally(0), _CONTINUE)
@@ -271,18 +267,13 @@ class HttpGate:
         return pieces
 
     def _gather(self, request: Request) -> bool:
-        if not request.read_whole or not (self._ahead or self._reading.done):
+        if self._whole is None or not (self._ahead or self._reading.done):
             return False
         for piece in self._pieces(self._reading):
-            self._gathered.append(piece)
-            self._gathered_bytes += len(piece)
-        if self._gathered_bytes > BODY_LIMIT_BYTES:
-            self._refuse_unasked(too_long(0))
-            return False
+            self._whole.feed(piece)
         if not self._reading.done:
             return False
-        whole = b"".join(self._gathered)
-        self._ask(request, whole)
+        self._ask(request, self._whole.finish())
         return True
 
     # ------------------------------------------------------------ asking
@@ -292,7 +283,7 @@ class HttpGate:
         assert self._identity is not None
         call, sent = make_call(request, self._resource.routes, whole)
         self._request = None
-        self._gathered, self._gathered_bytes = [], 0
+        self._whole = None
         self._count += 1
         streams = whole is None and request.framing.kind != "none"
         operation = Operation(

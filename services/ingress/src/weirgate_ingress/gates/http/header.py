@@ -16,6 +16,8 @@ Source: RFC 9110 sections 7.6, 10, 14; RFC 6265.
 from collections.abc import Iterable
 
 from weirgate_contracts.http import HttpHeader
+from weirgate_wire.http.accept import accepted
+from weirgate_wire.http.coding import CODINGS
 from weirgate_wire.http.framing import hop_by_hop
 from weirgate_wire.http.head import RequestHead, ResponseHead
 
@@ -32,27 +34,28 @@ _CLAIMS = ("x-forwarded-", "x-envoy-", "x-http-method")
 _SECRET = frozenset(("cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token"))
 _ANSWER = frozenset(("content-length", "alt-svc"))
 _DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest", "etag", "accept-ranges"))
+_CODED = frozenset(("content-encoding", "content-md5", "digest", "content-digest", "repr-digest"))
+"""All of them digests of the coded body."""
 WITHHELD = "[withheld]"
-ACCEPTED = "gzip, deflate"
+ACCEPTED = CODINGS
 """Content codings masking can look into; an agent that takes none of them is answered without."""
 
 
-def sent_on(head: RequestHead) -> Headers:
-    """Return the fields of a request that the upstream is sent, in order."""
+def sent_on(head: RequestHead, *, decoded: bool = False) -> Headers:
+    """Return the fields of a request that the upstream is sent, in order.
+
+    Args:
+        head: as the agent sent it.
+        decoded: its body is sent on without the content codings it came in.
+    """
     gone = _OURS | hop_by_hop(head.headers)
+    if decoded:
+        gone |= _CODED
     kept = [
         (name, value) for name, value in head.headers if name not in gone and not name.startswith(_CLAIMS)
     ]
-    kept.append(("accept-encoding", _codings(head)))
+    kept.append(("accept-encoding", accepted(head.all("accept-encoding"), ACCEPTED)))
     return tuple(kept)
-
-
-def _codings(head: RequestHead) -> str:
-    wanted = ",".join(head.all("accept-encoding")).lower()
-    taken = [
-        one for one in ACCEPTED.split(", ") if one in wanted and f"{one};q=0" not in wanted.replace(" ", "")
-    ]
-    return ", ".join(taken) or "identity"
 
 
 def shown(headers: Iterable[tuple[str, str]]) -> Headers:

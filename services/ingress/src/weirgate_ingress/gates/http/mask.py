@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from weirgate_contracts.masking import Plan
 from weirgate_ingress.gates.http.terms import Body, PlanMismatch, Unreadable
 from weirgate_mask.body import BodyMasker, BodyUnreadable, body_masker
-from weirgate_mask.coding import Coding, decoder, encoder
 from weirgate_mask.detectors import DetectorsUnusable
 from weirgate_mask.keys import Keyring
 from weirgate_mask.mismatch import PlanMismatch as MaskMismatch
 from weirgate_wire.error import PeerError
+from weirgate_wire.http.coding import CodingUnknown, Decoder
+from weirgate_wire.http.encoder import Encoder
 
-_STEP_BYTES = 16 * 1024
 _UNUSABLE = "the detectors of the gateway do not work"
 
 
@@ -49,9 +49,8 @@ class PlanBodies:
             masker = body_masker(plan, unmask, type=type, parameters=parameters, keys=self._keys)
             if masker is None:
                 return None
-            coded = tuple(one for one in codings if one != "identity")
-            return _Coded(masker, decoder(coded), encoder(coded)) if coded else _Coded(masker, None, None)
-        except BodyUnreadable as error:
+            return _Coded(masker, Decoder(codings), Encoder(codings))
+        except (BodyUnreadable, CodingUnknown) as error:
             raise Unreadable(str(error)) from error
         except MaskMismatch as error:
             raise PlanMismatch(error.reason) from error
@@ -64,7 +63,7 @@ class _Coded:
 
     __slots__ = ("_decoder", "_encoder", "_masker")
 
-    def __init__(self, masker: BodyMasker, decoder: Coding | None, encoder: Coding | None) -> None:
+    def __init__(self, masker: BodyMasker, decoder: Decoder, encoder: Encoder) -> None:
         self._masker = masker
         self._decoder = decoder
         self._encoder = encoder
@@ -75,13 +74,10 @@ class _Coded:
 
     def feed(self, piece: bytes) -> bytes:
         try:
-            if self._decoder is None or self._encoder is None:
-                return self._masker.feed(piece)
-            # A piece may unpack to a thousand times its size before its ratio gives a bomb away.
-            return b"".join(
-                self._encoder.feed(self._masker.feed(self._decoder.feed(piece[at : at + _STEP_BYTES])))
-                for at in range(0, len(piece), _STEP_BYTES)
-            )
+            # What is decoded comes in pieces of some size, and each is coded again before the next is made. All of
+            # it goes on at once: a stream of events must not wait for what fills a block.
+            made = [self._encoder.feed(self._masker.feed(one)) for one in self._decoder.feed(piece)]
+            return b"".join((*made, self._encoder.flush()))
         except PeerError as error:
             raise PlanMismatch(str(error)) from error
         except DetectorsUnusable as error:
@@ -89,10 +85,8 @@ class _Coded:
 
     def finish(self) -> bytes:
         try:
-            if self._decoder is None or self._encoder is None:
-                return self._masker.finish()
-            left = self._masker.feed(self._decoder.finish()) + self._masker.finish()
-            return self._encoder.feed(left) + self._encoder.finish()
+            self._decoder.finish()
+            return self._encoder.feed(self._masker.finish()) + self._encoder.finish()
         except PeerError as error:
             raise PlanMismatch(str(error)) from error
         except DetectorsUnusable as error:

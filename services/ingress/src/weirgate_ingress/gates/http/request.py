@@ -8,6 +8,7 @@ import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from weirgate_contracts.http import (
     BODY_LIMIT_BYTES,
@@ -21,6 +22,7 @@ from weirgate_contracts.route import match_route
 from weirgate_ingress.gates.http.header import sent_on, told
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.check import request_check
+from weirgate_wire.http.coding import read_codings
 from weirgate_wire.http.framing import Framing, request_framing
 from weirgate_wire.http.head import RequestHead
 from weirgate_wire.http.media import read_media_type
@@ -35,6 +37,11 @@ class Unserved(Exception):
     def __init__(self, code: RefusalCode, reason: str, hint: str | None = None) -> None:
         super().__init__(reason)
         self.refusal = Refusal(code=code, reason=reason[:2000], hint=hint)
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Self:
+        """Return it for a refusal that was made already."""
+        return cls(refusal.code, refusal.reason, refusal.hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +135,8 @@ def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> t
         )
     found = match_route(routes, request.path)
     route, arguments = found if found is not None else (None, {})
-    headers = sent_on(request.head)
+    decoded = whole is not None and bool(read_codings(request.head.all("content-encoding")))
+    headers = sent_on(request.head, decoded=decoded)
     raw = request.target.raw_query
     sent = RequestHead(
         method=request.head.method,
