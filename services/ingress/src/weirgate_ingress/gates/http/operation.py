@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
+from weirgate_ingress.gates.core import Held
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -43,6 +44,8 @@ class Operation:
     """The agent waits for ``100 Continue``."""
     phase: Phase
     digest: str = ""
+    held: Held | None = None
+    """What people are asked, while they are."""
     plan: Plan | None = None
     unmask: frozenset[str] = frozenset()
     size_limit_bytes: int | None = None
