@@ -41,7 +41,7 @@ REQUEST = "01J00000000000000000000001"
 PLACE = f"/.well-known/weirgate/crm/requests/{REQUEST}"
 
 
-def asked(**headers: str) -> HttpStory:
+def asked(**headers: Any) -> HttpStory:
     return HttpStory().request("DELETE", **headers).known().expect(Ask)
 
 
@@ -164,7 +164,7 @@ def test_a_session_that_ends_while_one_waits_tells_it(code: RefusalCode) -> None
 # ---------------------------------------------------------------- looking at it
 
 
-def looks(target: str = PLACE, method: str = "GET", **headers: str) -> HttpStory:
+def looks(target: str = PLACE, method: str = "GET", **headers: Any) -> HttpStory:
     return HttpStory().request(method, target, **headers).known()
 
 

@@ -417,6 +417,7 @@ class Session(asyncio.Protocol):
             case Ask():
                 self._ask(effect.event)
             case Withdraw():
+                self._stop_holding(effect.operation)
                 question = self._questions.pop(effect.operation, None)
                 if question is not None:
                     self._premises.questions.forget(question)
