@@ -1,7 +1,7 @@
 """The deferred requests an ingress knows, told by a log in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -58,7 +58,7 @@ class World:
             await asyncio.sleep(0)
 
     @asynccontextmanager
-    async def ingress(self, **more: Any) -> AsyncIterator[Deferrals]:
+    async def ingress(self, **more: Any) -> AsyncGenerator[Deferrals]:
         bus = MemoryBus(self.log, "ingress")
         made = Deferrals(bus, spawn=self.spawn, clock=lambda: self.now_us, **more)
         await made.start()
@@ -120,7 +120,7 @@ def known_by(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def after(world: World, known_by: str, *happens: Callable[[], Any]) -> AsyncIterator[Deferrals]:
+async def after(world: World, known_by: str, *happens: Callable[[], Any]) -> AsyncGenerator[Deferrals]:
     if known_by == "heard":
         async with world.ingress() as ingress:
             for each in happens:
@@ -236,6 +236,27 @@ async def test_of_two_requests_for_the_same_the_granted_one_counts() -> None:
         known = ingress.find(retry())
         assert known is not None
         assert known.request == first
+
+
+async def test_a_request_asked_after_a_grant_that_covers_it_no_more_counts() -> None:
+    world = World()
+    async with world.ingress() as ingress:
+        first = await world.defer()
+        await world.grant(first)
+        second = await world.defer()
+        assert ingress.find(retry()) == Known(request=second, state="open")
+
+
+async def test_a_deferral_of_our_own_is_known_at_once_and_not_for_long_if_the_log_has_none() -> None:
+    world, request = World(), new_id()
+    async with world.ingress() as ingress:
+        ingress.deferred(deferred(request).stamped(id=new_id(), at=rfc3339(world.now_us)))
+        assert ingress.find(retry()) == Known(request=request, state="open")
+        world.later(31)
+        assert ingress.find(retry()) is None
+        assert ingress.state_of(request, WHO, "crm").state is None
+        await world.defer(request=request)
+        assert ingress.find(retry()) == Known(request=request, state="open")
 
 
 async def test_what_happened_while_the_log_was_away_is_read_afterwards() -> None:

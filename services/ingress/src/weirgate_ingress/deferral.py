@@ -55,6 +55,9 @@ TELL_S: Final = 24 * 3600
 """How long after its end a request is still told of to who retries it; then the retry asks anew at once."""
 MARGIN_S: Final = 5.0
 """Approval's own expiry is to come first; ours is for when it is away."""
+UNSTORED_S: Final = 30.0
+"""How long a deferral of our own is believed that the log has not confirmed: the last words of a session are offered
+to a log that is away for as long."""
 _LOOK_AGAIN_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 _JOINS: Final = b'"joins":'
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
@@ -74,6 +77,8 @@ class Known:
 @dataclass(slots=True)
 class _Entry:
     told: OperationDeferred
+    sequence: int
+    """Of the deferral; 0: not yet heard from the log."""
     until_us: int
     """End of its window, of the grant where it is granted, or when its end stops being told."""
     state: RequestState = "open"
@@ -81,6 +86,8 @@ class _Entry:
     grant: Grant | None = None
     ended_at: int = 0
     """Sequence of what ended it."""
+    is_looked_up: bool = False
+    """What people may have said before it was deferred was asked for."""
     is_told: bool = False
     """An agent that came back was told how it ended."""
 
@@ -141,24 +148,28 @@ class Deferrals:
     # ------------------------------------------------------------ what is known
 
     def find(self, operation: OperationIntercepted) -> Known | None:
-        """Return what this operation is the retry of, a granted request before the newest; ``None``: it is none.
+        """Return what this operation is the retry of; ``None``: nothing that is known.
+
+        Of several the newest counts, but for one that was granted since: they were asked for at once.
 
         A request whose grant was used is none: who sends the same again after that wants it done again.
         """
-        newest: Known | None = None
+        newest: tuple[Known, _Entry] | None = None
         for request in reversed(self._keys.get((operation.resource, operation.digest), ())):
             entry = self._entries[request]
             known = self._known(entry)
             if (
-                known is not None
-                and known.state != "used"
-                and not entry.is_told
-                and entry.told.identity.is_same_party(operation.identity)
+                known is None
+                or known.state == "used"
+                or entry.is_told
+                or not entry.told.identity.is_same_party(operation.identity)
             ):
-                if known.grant is not None:
-                    return known
-                newest = newest or known
-        return newest
+                continue
+            if newest is None:
+                newest = (known, entry)
+            elif known.grant is not None and 0 < newest[1].sequence < known.grant.sequence:
+                return known  # both were asked before this was granted; one asked later knows more than the grant
+        return newest[0] if newest is not None else None
 
     def state_of(self, request: str, identity: Identity, resource: str) -> Found:
         """Tell the state of a request to the party whose it is; everybody else learns nothing."""
@@ -175,6 +186,8 @@ class Deferrals:
 
     def _known(self, entry: _Entry) -> Known | None:
         now = self._clock()
+        if not entry.sequence and now > _microseconds(entry.told.at) + int(UNSTORED_S * 1e6):
+            return None
         state, over = entry.state, now > entry.until_us
         if over and state in ("open", "granted"):
             if now > entry.until_us + TELL_S * 1_000_000:
@@ -191,15 +204,17 @@ class Deferrals:
 
     # ------------------------------------------------------------ what the log holds
 
-    def deferred(self, event: OperationDeferred) -> None:
-        """Take a deferral of our own before it comes back from the log: the agent may be quicker.
+    def deferred(self, event: OperationDeferred, sequence: int = 0) -> None:
+        """Take a deferral; one of our own before it comes back from the log (0), as the agent may be quicker.
 
-        One that is then not stored does no harm: its session ends, and its request is withdrawn.
+        One that does not come back from it was not stored: it is soon forgotten, for no grant would hold for it.
         """
-        if event.request in self._entries:
+        known = self._entries.get(event.request)
+        if known is not None:
+            known.sequence = known.sequence or sequence
             return
         until_us = _microseconds(event.at) + int((event.window_s + MARGIN_S) * 1e6)
-        entry = self._entries[event.request] = _Entry(told=event, until_us=until_us)
+        entry = self._entries[event.request] = _Entry(told=event, sequence=sequence, until_us=until_us)
         self._keys.setdefault(entry.key, []).append(event.request)
         while len(self._entries) > self._limit:
             self._drop(next(iter(self._entries)))
@@ -213,29 +228,20 @@ class Deferrals:
 
     def _heard(self, delivery: Delivery) -> None:
         subject = delivery.subject.removeprefix(STORED_PREFIX)
-        if not self._take(subject, delivery):
-            return
-        # People may have been quicker than the deferral: what they said stands before it in the log.
-        request = self._request_of(delivery)
-        if request is not None:
-            self._spawn(self._look_up(request), "deferred: look up")
+        entry = self._entries.get(self._take(subject, delivery) or "")
+        if entry is not None and not entry.is_looked_up:
+            # People may have been quicker than the deferral: what they said stands before it in the log.
+            entry.is_looked_up = True
+            self._spawn(self._look_up(entry.told.request), "deferred: look up")
 
-    @staticmethod
-    def _request_of(delivery: Delivery) -> str | None:
-        try:
-            event = decode(delivery.body)
-        except Undecodable:
-            return None
-        return event.request if isinstance(event, OperationDeferred) else None
-
-    def _take(self, subject: str, delivery: Delivery) -> bool:
-        """Take one event; say whether it was a deferral."""
+    def _take(self, subject: str, delivery: Delivery) -> str | None:
+        """Take one event; return the request it defers, if it does."""
         kind = subject.split(".")[1:3]
         if kind == ["operation", "held"] and _JOINS not in delivery.body:
-            return False
+            return None
         last = subject.rpartition(".")[2]
         if kind[0] in ("approval", "grant") and last not in self._entries:
-            return False
+            return None
         try:
             event = decode(delivery.body)
             if event.subject != subject:
@@ -245,12 +251,12 @@ class Deferrals:
             log.error("an event cannot be read", subject=subject, sequence=delivery.sequence, why=str(error))
             if last in self._entries:
                 self._drop(last)  # nothing is known of it: whoever retries asks anew
-            return False
+            return None
 
-    def _apply(self, event: Event, sequence: int) -> bool:
+    def _apply(self, event: Event, sequence: int) -> str | None:
         if isinstance(event, OperationDeferred):
-            self.deferred(event)
-            return True
+            self.deferred(event, sequence)
+            return event.request
         if isinstance(event, OperationHeld):
             entry = self._entries.get(event.joins or "")
             if entry is not None and entry.ended_at and sequence > entry.ended_at:
@@ -261,7 +267,7 @@ class Deferrals:
             entry = self._entries[event.request]
             if event.digest == entry.told.digest and entry.state == "open":
                 self._decided(entry, event, sequence)
-        return False
+        return None
 
     def _decided(self, entry: _Entry, event: ApprovalEvent, sequence: int) -> None:
         match event:

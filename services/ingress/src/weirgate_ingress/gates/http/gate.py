@@ -35,7 +35,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, assert_never
 
-from weirgate_contracts.config import HOLD_WAIT_S, ResourceDocument
+from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import OperationIntercepted
 from weirgate_contracts.http import BODY_LIMIT_BYTES
 from weirgate_contracts.identity import Identity
@@ -54,13 +54,11 @@ from weirgate_ingress.gates.core import (
     Found,
     Hangup,
     Held,
-    HoldFor,
     HoldOver,
     Input,
     LoggedIn,
     Login,
     LoginRefused,
-    LookUp,
     Refused,
     Renew,
     SendHead,
@@ -72,8 +70,8 @@ from weirgate_ingress.gates.core import (
     Withdraw,
 )
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
-from weirgate_ingress.gates.http.deferral import read_preference, told_state, told_to_wait
-from weirgate_ingress.gates.http.header import sent_on, shown
+from weirgate_ingress.gates.http.header import shown
+from weirgate_ingress.gates.http.later import LaterPart
 from weirgate_ingress.gates.http.operation import Operation, Phase
 from weirgate_ingress.gates.http.record import HttpRecords, Reason
 from weirgate_ingress.gates.http.request import (
@@ -90,7 +88,7 @@ from weirgate_ingress.gates.problem import problem
 from weirgate_ingress.gates.record import Abandoned
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.framing import LAST_CHUNK, BodyReader, Framing, chunk
-from weirgate_wire.http.head import HeadReader, RequestHead, ResponseHead
+from weirgate_wire.http.head import HeadReader, ResponseHead
 from weirgate_wire.http.hop import persists
 
 _CONTINUE = ResponseHead(status=100, reason="Continue", headers=()).encode()
@@ -113,6 +111,7 @@ class HttpGate:
         self._out = Outbox()
         self._records = HttpRecords(terms, self._out)
         self._answer = AnswerPart(bodies, self._out)
+        self._later = LaterPart(self._records, self._out)
         self._tls: str | None = None
         self._head = HeadReader()
         self._raw = bytearray()
@@ -128,8 +127,6 @@ class HttpGate:
         self._resource: ResourceDocument | None = None
         self._credential = b""
         self._operation: Operation | None = None
-        self._looking: tuple[Request, Tally] | None = None
-        """What is asked about a deferred request: the gateway itself answers it."""
         self._count = 0
         self._dialled = False
         self._bytes_in = 0
@@ -206,7 +203,7 @@ class HttpGate:
 
     def _take_in(self) -> bool:
         """Take one step; say whether there may be another."""
-        if self._looking is not None:
+        if self._later.is_looking:
             return False
         operation = self._operation
         if operation is not None:
@@ -270,7 +267,9 @@ class HttpGate:
     def _serve(self, request: Request) -> None:
         """Go on with a request whose agent is known."""
         if request.looks_up is not None:
-            self._look_up(request, request.looks_up)
+            self._request = None
+            self._count += 1
+            self._later.look_up(request, request.looks_up, self._count)
             return
         if not request.read_whole:
             self._ask(request, None)
@@ -354,7 +353,9 @@ class HttpGate:
             return
         match given.answer:
             case Held():
-                self._held(operation, given.answer)
+                assert self._resource is not None
+                if self._later.hold(operation, given.answer, self._resource):
+                    self._defer(operation)
             case Refused(refusal=refusal, denied=denied):
                 if not denied:
                     self._records.refused(operation.number, refusal)
@@ -393,55 +394,18 @@ class HttpGate:
 
     # ------------------------------------------------------------ held, and not for ever
 
-    def _held(self, operation: Operation, held: Held) -> None:
-        assert self._resource is not None
-        operation.phase, operation.held = Phase.HELD, held
-        usual_s = HOLD_WAIT_S if self._resource.hold_wait_s is None else self._resource.hold_wait_s
-        wait_s = read_preference(operation.asked.all("prefer")).hold_wait_s(usual_s)
-        if held.joined or not wait_s:
-            self._defer(operation)
-        else:
-            self._out.add(HoldFor(operation=operation.number, wait_s=wait_s))
-
     def _defer(self, operation: Operation) -> None:
         """Tell the agent to come back; its connection goes on."""
         if operation.phase is not Phase.HELD or operation.held is None:
             return
         assert self._identity is not None
         assert self._resource is not None
-        close = not operation.body.done or not operation.agent_stays
-        self._withdraw(operation)
-        self._records.deferred(operation, operation.held, self._identity, self._resource)
         self._operation = None
-        word = told_to_wait(
-            operation.held,
-            resource=self._resource.name,
-            operation=operation.number,
-            preference=read_preference(operation.asked.all("prefer")),
-            asked=operation.asked,
-            close=close,
-        )
-        self._out.say(operation.tally, word)
-        if close:
+        if self._later.defer(operation, operation.held, self._identity, self._resource):
             self._end("agent", None)
 
-    def _look_up(self, request: Request, about: str) -> None:
-        self._request = None
-        self._count += 1
-        tally = Tally(self._count)
-        self._looking = (request, tally)
-        head = request.head
-        shown_head = RequestHead(method=head.method, target=head.target, headers=shown(sent_on(head)))
-        self._out.add(Tape(direction="i", operation=tally.number, data=shown_head.encode()))
-        self._out.add(LookUp(request=about))
-
     def _found(self, found: Found) -> None:
-        if self._looking is None or self._resource is None or self._looking[0].looks_up != found.request:
-            return
-        (request, tally), self._looking = self._looking, None
-        close = not persists(request.head)
-        self._out.say(tally, told_state(found, resource=self._resource.name, asked=request.head, close=close))
-        if close:
+        if self._resource is not None and self._later.found(found, self._resource):
             self._end("agent", None)
 
     # ------------------------------------------------------------ sending on
