@@ -15,10 +15,15 @@ from weirgate_ingress.gates.core import (
     Dial,
     Dialled,
     Effect,
+    Found,
     Hangup,
+    Held,
+    HoldFor,
+    HoldOver,
     Input,
     LoggedIn,
     Login,
+    LookUp,
     Record,
     Refused,
     Renew,
@@ -41,6 +46,13 @@ AGENT = (
     + b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"
     + request("HEAD")
 )
+ABOUT = "01J00000000000000000000001"
+HOLDS = (
+    request()
+    + request("POST", "/crm/v1/pay", body=b'{"amount": 1}', content_type="application/json", prefer="wait=1")
+    + request("GET", f"/.well-known/weirgate/crm/requests/{ABOUT}")
+    + request("DELETE", prefer="respond-async")
+)
 ANSWERS = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 15\r\n\r\nthis is secret.",
     b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -53,13 +65,14 @@ ANSWERS = (
 class World:
     """Everything around a gate: it logs in, judges, dials and answers, at once."""
 
-    def __init__(self, cuts: list[int], *, allow: bool = True) -> None:
+    def __init__(self, cuts: list[int], *, allow: bool = True, hold: bool = False) -> None:
         self.gate = HttpGate(
             HttpTerms(ingress="in1", session="s1", peer="p", cleartext_allowed=True), StarBodies()
         )
         self.story = HttpStory()
         self.cuts = cuts
         self.allow = allow
+        self.hold = hold
         self.allowed: set[int] = set()
         self.said = b""
         self.upstream = b""
@@ -99,6 +112,10 @@ class World:
                 self.taped += data
             case Record(event=event):
                 self.events.append(event.kind)
+            case HoldFor(operation=operation):
+                return [HoldOver(operation=operation)]
+            case LookUp(request=about):
+                return [Found(request=about, state="open")]
             case Hangup() | Renew():
                 self.over = True
             case _:
@@ -109,6 +126,9 @@ class World:
         return self.pieces(Side.UPSTREAM, self.answers.pop(0)) if self.answers else []
 
     def answer(self, event: OperationIntercepted) -> Answered:
+        if self.hold:
+            held = Held(request=ABOUT, notice="n", detail="d", hint="h", window_s=9)
+            return Answered(operation=event.operation, answer=held)
         if not self.allow:
             refusal = Refusal(code=RefusalCode.DENIED, reason="No.")
             return Answered(operation=event.operation, answer=Refused(refusal=refusal, denied=True))
@@ -130,8 +150,8 @@ class World:
         return found
 
 
-def run(cuts: list[int], data: bytes = AGENT, *, allow: bool = True) -> World:
-    world = World(cuts, allow=allow)
+def run(cuts: list[int], data: bytes = AGENT, *, allow: bool = True, hold: bool = False) -> World:
+    world = World(cuts, allow=allow, hold=hold)
     for each in world.pieces(Side.AGENT, data):
         world.feed(each)
     return world
@@ -163,6 +183,28 @@ def test_where_the_streams_are_cut_changes_nothing(cuts: list[int]) -> None:
     assert b"secret" not in cut.said
     methods = ["GET", "POST", "PUT", "HEAD"]
     assert answers_in(cut.said, methods) == answers_in(whole.said, methods)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(1, 40), max_size=60))
+def test_where_held_requests_are_cut_changes_nothing(cuts: list[int]) -> None:
+    whole, cut = run([], HOLDS, hold=True), run(cuts, HOLDS, hold=True)
+    assert cut.events == whole.events
+    assert cut.events.count("operation.deferred") == 3
+    assert cut.said == cut.taped
+    assert not cut.upstream
+    methods = ["GET", "POST", "GET", "DELETE"]
+    answers = answers_in(cut.said, methods)
+    assert answers == answers_in(whole.said, methods)
+    assert {status for status, _, _ in answers} == {202}
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=300), st.integers(0, len(HOLDS)))
+def test_noise_among_held_requests_sends_nothing_on(noise: bytes, at: int) -> None:
+    world = run([], HOLDS[:at] + noise + HOLDS[at:], hold=True)
+    assert not world.upstream
+    world.feed(Closed(side=Side.AGENT))
 
 
 @settings(max_examples=500)

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from weirgate_approval.clerk import Clerk, first_since, last_sequence
+from weirgate_approval.clerk import Clerk
 from weirgate_bus.memory import MemoryBus, MemoryLog
+from weirgate_bus.seek import first_since, last_sequence
 from weirgate_chassis.clock import now, now_us, rfc3339
 from weirgate_chassis.ids import new_id
 from weirgate_contracts.events import (
@@ -15,6 +16,7 @@ from weirgate_contracts.events import (
     DecisionMade,
     Event,
     OperationAbandoned,
+    OperationDeferred,
     OperationHeld,
     SessionClosed,
     decode,
@@ -120,6 +122,39 @@ async def test_an_agent_that_left_while_no_clerk_was_there_withdraws(ending: str
     await record(log, decision(request, "bob"))
     async with working(clerk_on(log)):
         await until(log, request, "requested", "withdrawn")
+
+
+def deferred(request: str) -> OperationDeferred:
+    return OperationDeferred(
+        ingress="in1", session="s1", operation=1, request=request, resource="shop", identity=AGENT, digest="d",
+        window_s=600,
+    )  # fmt: skip
+
+
+async def test_a_deferred_request_is_decided_after_its_session_ended_whoever_was_there() -> None:
+    log, request = MemoryLog(), new_id()
+    await record(log, held(request))
+    await record(log, deferred(request))
+    await record(log, SessionClosed(ingress="in1", session="s1", reason="agent"))
+    async with working(clerk_on(log)):
+        await until(log, request, "requested")
+    async with working(clerk_on(log), clerk_on(log)):
+        await asyncio.sleep(0.05)
+        await record(log, decision(request, "bob"))
+        await until(log, request, "requested", "granted")
+
+
+async def test_a_request_is_deferred_while_a_clerk_works() -> None:
+    log, request = MemoryLog(), new_id()
+    async with working(clerk_on(log)):
+        for event in (
+            held(request),
+            deferred(request),
+            SessionClosed(ingress="in1", session="s1", reason="agent"),
+        ):
+            await record(log, event)
+        await record(log, decision(request, "bob"))
+        await until(log, request, "requested", "granted")
 
 
 async def test_a_request_overdue_when_the_clerk_starts_expires() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import pytest
 
 from weirgate_approval.desk import (
     Decided,
+    Deferred,
     Desk,
     Held,
     Left,
@@ -77,7 +78,9 @@ class Story:
             Reviewing(reviewers={name: frozenset(groups) for name, groups in speaks.items()}), self.now_us
         )
 
-    def give(self, given: Held | Decided | Left | Tick | Reviewing | Unreadable) -> list[ApprovalEvent]:
+    def give(
+        self, given: Held | Decided | Left | Deferred | Tick | Reviewing | Unreadable
+    ) -> list[ApprovalEvent]:
         proposals = self.desk.feed(given, self.now_us)
         for proposal in proposals:
             self.store(proposal)
@@ -303,6 +306,48 @@ def test_a_closed_session_withdraws_everything_it_asked_for() -> None:
         ("approval.withdrawn", other),
     ]
     assert story.desk.open_requests == ("01J00000000000000000000003",)
+
+
+DEFERRED = Deferred(ingress="in1", session="s1", operation=7, request=REQUEST)
+GONE = Left(ingress="in1", session="s1", operation=None, reason="agent")
+
+
+def test_a_deferred_request_outlives_its_session_until_people_decide_or_its_window_ends() -> None:
+    story = Story()
+    story.give(held())
+    assert story.give(DEFERRED) == []
+    assert story.give(GONE) == []
+    assert kinds(story.grants("bob", "dba")) == ["granted"]
+    story = Story()
+    story.give(held())
+    story.give(DEFERRED)
+    story.give(GONE)
+    assert kinds(story.later(600).give(Tick())) == ["expired"]
+
+
+def test_a_deferral_counts_for_its_own_request_only() -> None:
+    for change in ({"session": "s2"}, {"ingress": "in2"}, {"operation": 8}, {"request": REQUEST[:-1] + "2"}):
+        story = Story()
+        story.give(held())
+        story.give(replace(DEFERRED, **change))
+        assert kinds(story.give(GONE)) == ["withdrawn"]
+
+
+def test_a_deferral_is_remembered_when_the_request_is_told_again_from_the_log() -> None:
+    story = Story()
+    story.give(held())
+    story.give(DEFERRED)
+    story.desk.forget(REQUEST)
+    story.desk.feed(Stored(event=story.log[0], sequence=101), story.now_us)
+    assert story.give(GONE) == []
+    assert kinds(story.grants("bob", "dba")) == ["granted"]
+
+
+def test_a_retry_that_joins_a_request_opens_none() -> None:
+    story = Story()
+    event = held().event.model_copy(update={"joins": REQUEST[:-1] + "9"})
+    assert story.give(Held(event=event)) == []
+    assert story.desk.open_requests == ()
 
 
 @pytest.mark.parametrize("ending", ["granted", "refused", "expired", "withdrawn"])

@@ -34,6 +34,27 @@ def test_an_http_resource_and_its_labels_are_read() -> None:
     assert labels.fields == fields
 
 
+@pytest.mark.parametrize("wait_s", [0, 30, 3600])
+def test_how_long_a_held_request_waits(wait_s: int) -> None:
+    resource = read_document("resource", CRM | {"hold_wait_s": wait_s})
+    assert isinstance(resource, ResourceDocument)
+    assert resource.hold_wait_s == wait_s
+
+
+@pytest.mark.parametrize("wait_s", [-1, 3601, 1.5, "30", True])
+def test_a_wait_that_is_none_is_told_what_would_be_right(wait_s: object) -> None:
+    (complaint,) = wrong("resource", CRM | {"hold_wait_s": wait_s})
+    assert complaint.path == ("hold_wait_s",)
+    assert "3600" in (complaint.right or "")
+
+
+@pytest.mark.parametrize("wait_s", [0, 30])
+def test_a_database_has_no_later(wait_s: int) -> None:
+    complaints = wrong("resource", SHOP | {"hold_wait_s": wait_s})
+    assert [one.path for one in complaints] == [("hold_wait_s",)]
+    assert "protocol: http" in (complaints[0].right or "")
+
+
 def test_a_document_as_published_is_read_again() -> None:
     for kind, body in (("resource", CRM), ("resource", SHOP)):
         document = read_document(kind, body)  # type: ignore[arg-type]

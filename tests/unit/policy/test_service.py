@@ -20,7 +20,9 @@ from weirgate_contracts.events import (
     ConfigPublished,
     Event,
     Grant,
+    GrantUsed,
     OperationAllowed,
+    OperationDeferred,
     OperationDenied,
     OperationFinished,
     OperationHeld,
@@ -461,6 +463,108 @@ async def test_an_approval_of_fewer_than_the_rules_ask_for_now_is_held_again(sta
         "policy", "p", {"name": "p", "cedar": RULES.replace('@hold("dba")', '@hold("dba, legal")')}
     )
     assert isinstance(await world.ask(operation("delete from orders", grant=grant)), OperationHeld)
+
+
+async def deferred(world: World, asked: OperationIntercepted, **change: object) -> None:
+    """Ingress tells the agent to come back."""
+    await world.publish(
+        OperationDeferred.model_validate(
+            {
+                "ingress": "i1", "session": "s1", "operation": asked.operation, "request": asked.id,
+                "resource": asked.resource, "identity": asked.identity, "digest": asked.digest, "window_s": 900,
+            } | change
+        )
+    )  # fmt: skip
+
+
+async def test_a_deferred_operation_passes_once_in_whatever_session_and_with_a_newer_token(
+    start: Start,
+) -> None:
+    world = await start(instances=2)
+    asked, verdict = await held(world)
+    await deferred(world, asked)
+    grant = await granted(world, asked, verdict)
+    again = [operation("delete from orders", session=f"s{n}", number=n, grant=grant) for n in range(2, 8)]
+    renewed = asked.identity.model_copy(update={"token_id": "t2", "expires_at": 4_100_000_000})
+    again = [one.model_copy(update={"identity": renewed}) for one in again]
+    verdicts = await asyncio.gather(*(world.ask(one) for one in again))
+    allowed = [one for one in verdicts if isinstance(one, OperationAllowed)]
+    assert len(allowed) == 1
+    assert allowed[0].request == asked.id
+    used = [event for each in world.log.messages() if isinstance(event := decode(each.body), GrantUsed)]
+    assert [(one.request, one.intercepted) for one in used] == [(asked.id, allowed[0].intercepted)]
+    for one in verdicts:
+        assert one is allowed[0] or (
+            isinstance(one, OperationDenied) and "used already" in one.refusal.reason
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"digest": "other"}, "another operation"),
+        ({"agent": "somebody"}, "somebody else"),
+        ({"resource": "other"}, "another operation"),
+        ({"groups": ("more",)}, "somebody else"),
+        ({"user": "eve"}, "somebody else"),
+        ({"run": "r2"}, "somebody else"),
+        ({"issuer": "https://other"}, "somebody else"),
+    ],
+)
+async def test_a_deferred_approval_is_good_for_nothing_else(
+    start: Start, change: dict[str, object], why: str
+) -> None:
+    world = await start()
+    asked, verdict = await held(world)
+    await deferred(world, asked)
+    grant = await granted(world, asked, verdict)
+    again = operation("delete from orders", session="s2", grant=grant)
+    for name, value in change.items():
+        if name in ("digest", "resource"):
+            again = again.model_copy(update={name: value})
+        else:
+            again = again.model_copy(update={"identity": again.identity.model_copy(update={name: value})})
+    other = await world.ask(again)
+    assert isinstance(other, OperationDenied)
+    assert why in other.refusal.reason
+    assert isinstance(
+        await world.ask(operation("delete from orders", session="s3", grant=grant)), OperationAllowed
+    )
+
+
+async def test_the_deferral_of_another_operation_opens_no_other_session(start: Start) -> None:
+    world = await start()
+    asked, verdict = await held(world)
+    await deferred(world, asked, operation=9)
+    await deferred(world, asked, request=new_id())
+    grant = await granted(world, asked, verdict)
+    other = await world.ask(operation("delete from orders", session="s2", grant=grant))
+    assert isinstance(other, OperationDenied)
+    assert "another operation" in other.refusal.reason
+
+
+async def test_policy_killed_between_taking_a_grant_and_its_verdict_uses_it_up(start: Start) -> None:
+    world = await start()
+    asked, verdict = await held(world)
+    await deferred(world, asked)
+    grant = await granted(world, asked, verdict)
+    lost = operation("delete from orders", session="s2", grant=grant)
+    await world.publish(
+        GrantUsed(ingress="i1", session="s2", request=asked.id, operation=1, intercepted=lost.id, digest="d")
+    )
+    other = await world.ask(operation("delete from orders", session="s3", grant=grant))
+    assert isinstance(other, OperationDenied)
+    assert "used already" in other.refusal.reason
+
+
+async def test_a_retry_that_is_held_says_what_it_joins(start: Start) -> None:
+    world = await start()
+    asked, _ = await held(world)
+    verdict = await world.ask(
+        operation("delete from orders", session="s2").model_copy(update={"joins": asked.id})
+    )
+    assert isinstance(verdict, OperationHeld)
+    assert verdict.joins == asked.id
 
 
 # ---------------------------------------------------------------- HTTP

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weirgate_contracts.events import GrantUsed, OperationDeferred, OperationHeld, OperationIntercepted
 from weirgate_recorder.project import UNREADABLE, Projection
 from weirgate_testkit.audit import Scribe
 
@@ -58,6 +59,32 @@ def test_an_operation_is_one_row_whatever_happened_to_it() -> None:
     assert row["outcome"] == "ok"
     assert row["sequence"] == 1
     assert row["at"].isoformat().replace("+00:00", "Z")[:23] == events[0].at[:23]
+
+
+def test_a_deferred_operation_is_over_and_the_one_that_came_back_stands_under_its_request() -> None:
+    scribe = Scribe()
+    session, another = scribe.new_session(), scribe.new_session()
+    events = scribe.granted_operation(session, 1)
+    asked, held = events[0], events[1]
+    assert isinstance(asked, OperationIntercepted)
+    assert isinstance(held, OperationHeld)
+    told = OperationDeferred(
+        ingress=scribe.ingress, session=session, operation=1, request=asked.id, resource=asked.resource,
+        identity=asked.identity, digest=asked.digest, window_s=600,
+    )  # fmt: skip
+    early = held.model_copy(update={"session": another, "joins": asked.id, "intercepted": held.id})
+    used = GrantUsed(
+        ingress=scribe.ingress,
+        session=another,
+        request=asked.id,
+        operation=3,
+        intercepted=held.id,
+        digest="d",
+    )
+    tables = project([one.encoded() for one in (asked, held, scribe.stamp(told), early, scribe.stamp(used))])
+    row = tables.operations[session, 1]
+    assert (row["outcome"], row["request"], row["verdict"]) == ("deferred", asked.id, "held")
+    assert tables.operations[another, 1]["request"] == asked.id
 
 
 def test_people_who_agreed_are_counted_once_each() -> None:

@@ -28,6 +28,13 @@ ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9
 FIELD = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
 
 
+HOLD_WAIT_S = 30
+"""How long a held request waits in flight unless its resource says otherwise. Whoever stands between an agent and the
+gateway gives up on a silent answer after 60 s (nginx ``proxy_read_timeout``, load balancers of AWS) or 30 s (Heroku's
+router); clients that give up sooner (httpx: 5 s) can ask for less by ``Prefer: respond-async``."""
+HOLD_WAIT_LIMIT_S = 3600
+
+
 class ResourceDocument(Value):
     """One registered upstream."""
 
@@ -53,6 +60,10 @@ class ResourceDocument(Value):
     unread: Literal["pass", "refuse"] | None = None
     """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
     has labels, else passed."""
+
+    hold_wait_s: int | None = Field(default=None, ge=0, le=HOLD_WAIT_LIMIT_S, strict=True)
+    """Of HTTP: how long a held request waits in flight before the agent is told to come back (202); 0: not at all.
+    Absent: ``HOLD_WAIT_S``."""
 
     _check_credential = field_validator("credential", "catalog_credential")(_credential_reference)
 
@@ -91,8 +102,8 @@ class ResourceDocument(Value):
                 of = urlsplit(address or self.upstream)
                 if of.scheme not in ("postgresql", "postgres") or not of.hostname or not of.username:
                     raise ValueError("write postgresql://user@host:port/database")
-            only_http = ("inject", "ca", "routes", "unread")
-            if given := [name for name in only_http if getattr(self, name)]:
+            only_http = ("inject", "ca", "routes", "unread", "hold_wait_s")
+            if given := [name for name in only_http if getattr(self, name) not in (None, (), "")]:
                 raise ValueError(f"{given[0]!r} is for protocol http")
             return self
         if parts.scheme not in ("http", "https") or not parts.hostname:

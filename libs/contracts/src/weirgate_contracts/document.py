@@ -162,6 +162,7 @@ _EXAMPLES = {
     "ca": "write 'ca: /path/to/certificates.pem'",
     "routes": "write a list: 'routes: [\"/v1/customers/{id}\"]'",
     "unread": "write 'unread: refuse' or 'unread: pass'",
+    "hold_wait_s": "write 'hold_wait_s: 30', whole seconds from 0 (at once) to 3600",
     "columns": "write 'columns: {public.customers.email: pii.email}'",
     "fields": "write 'fields: {\"/v1/customers/{id} /email\": pii.email}'",
     "rules": "write a list: '- {label: \"pii.*\", transform: redact}'",

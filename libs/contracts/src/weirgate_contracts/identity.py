@@ -25,3 +25,13 @@ class Identity(Value):
     """``jti``; the token itself appears nowhere."""
     expires_at: int
     """Seconds since 1970, ``exp``."""
+
+    def is_same_party(self, other: "Identity") -> bool:
+        """Say whether both are one party: all that stands in the token but its own number and its end.
+
+        A token that was renewed is the same party; another person, group, run, tool or narrowing is not.
+        """
+        return self._lasting() == other._lasting()
+
+    def _lasting(self) -> "Identity":
+        return self.model_copy(update={"token_id": "", "expires_at": 0})

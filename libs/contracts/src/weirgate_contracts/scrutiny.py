@@ -24,7 +24,7 @@ _NEVER_EMPTY: Mapping[str, tuple[str, ...]] = {
 _SCHEMES = {"postgres": ("postgresql", "postgres"), "http": ("http", "https")}
 _ADDRESSES = {"postgres": "postgresql://user@host:port/database", "http": "https://host:port/base"}
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    "http": ("inject", "ca", "routes", "unread"),
+    "http": ("inject", "ca", "routes", "unread", "hold_wait_s"),
     "postgres": ("catalog", "catalog_credential"),
 }
 _NAME = re.compile(r"\{([^/{}]*)\}")
@@ -137,7 +137,7 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
         if other == protocol:
             continue
         for field in fields:
-            if body.get(field):
+            if body.get(field) or body.get(field) == 0:
                 yield Complaint(
                     path=(field,),
                     what=f"{field!r} is for 'protocol: {other}'",

@@ -257,10 +257,13 @@ class Story:
             Answered(operation=self.ask.event.operation, answer=Refused(refusal=refusal, denied=denied))
         )
 
-    def held(self) -> Self:
+    def held(self, *, request: str = "01J00000000000000000000001", joined: bool = False) -> Self:
         """The last question is answered: a person decides."""
         assert self.ask is not None, "nothing was asked"
-        held = Held(request="r1", notice="A person decides.", detail="dba", hint="https://console.test")
+        held = Held(
+            request=request, notice="A person decides.", detail="dba", hint="https://console.test",
+            window_s=900, joined=joined,
+        )  # fmt: skip
         return self.feed(Answered(operation=self.ask.event.operation, answer=held))
 
     # ------------------------------------------------------------ what must have been done

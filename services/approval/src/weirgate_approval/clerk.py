@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 from weirgate_approval.desk import (
     Decided,
+    Deferred,
     Desk,
     Held,
     Input,
@@ -28,11 +29,13 @@ from weirgate_approval.desk import (
     rfc3339,
 )
 from weirgate_bus.port import Bus, BusConflict, BusFull, BusUnavailable, Delivery, Expect
+from weirgate_bus.seek import first_since, last_sequence
 from weirgate_chassis import log
 from weirgate_contracts.events import (
     ApprovalEvent,
     DecisionMade,
     OperationAbandoned,
+    OperationDeferred,
     OperationHeld,
     SessionClosed,
     Undecodable,
@@ -45,6 +48,7 @@ HELD = "audit.operation.held.>"
 FOLLOWED = (
     HELD,
     "audit.operation.abandoned.>",
+    "audit.operation.deferred.>",
     "audit.session.closed.>",
     "audit.admin.decided.>",
     APPROVALS,
@@ -111,6 +115,7 @@ class Clerk:
             ingress, session = self.desk.session_of(request)
             happened = (
                 f"audit.operation.abandoned.{ingress}.{session}",
+                f"audit.operation.deferred.{ingress}.{session}",
                 f"audit.session.closed.{ingress}.{session}",
                 f"audit.admin.decided.{request}",
             )
@@ -202,39 +207,6 @@ async def _at_once() -> None:
     return
 
 
-async def last_sequence(bus: Bus) -> int:
-    """Return the sequence of the newest message of the log; 0: there is none."""
-    known, beyond = 0, 1
-    while await _stored_at(bus, beyond) is not None:
-        known, beyond = beyond, beyond * 2
-    while beyond - known > 1:
-        middle = (known + beyond) // 2
-        if await _stored_at(bus, middle) is None:
-            beyond = middle
-        else:
-            known = middle
-    return known
-
-
-async def first_since(bus: Bus, last: int, moment: str) -> int:
-    """Return the first sequence stored at or after a moment; ``last + 1``: all of them are older."""
-    before, found = 0, last + 1
-    while found - before > 1:
-        middle = (before + found) // 2
-        if (await _stored_at(bus, middle) or moment) >= moment:
-            found = middle
-        else:
-            before = middle
-    return found
-
-
-async def _stored_at(bus: Bus, sequence: int) -> str | None:
-    try:
-        return (await bus.get(AUDIT_STREAM, sequence)).stored_at
-    except KeyError:
-        return None
-
-
 def read_fact(delivery: Delivery) -> Input | None:
     """Read one message of the log as a fact for the desk.
 
@@ -252,6 +224,8 @@ def read_fact(delivery: Delivery) -> Input | None:
                 return Held(event=event)
             case DecisionMade():
                 return Decided(event=event)
+            case OperationDeferred(ingress=ingress, session=session, operation=operation, request=request):
+                return Deferred(ingress=ingress, session=session, operation=operation, request=request)
             case OperationAbandoned(ingress=ingress, session=session, operation=operation, reason=reason):
                 return Left(
                     ingress=ingress, session=session, operation=operation, reason=f"the agent: {reason}"

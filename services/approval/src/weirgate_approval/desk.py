@@ -8,6 +8,7 @@ One request is in one of these states; what the log stores is the only thing tha
         one agrees,  │       ├── the window is over ─────────▶ expired  ├─ ended: nothing moves it again
         more must:   └───────┤                                          │
         endorsed             └── agent cancels or leaves ────▶ withdrawn┘
+                             (not once its operation was deferred)
 
 Invariants:
 
@@ -17,6 +18,8 @@ Invariants:
   when another desk was first: so a request is opened once, and decided once.
 * What the desk cannot read, or hears of in the wrong order, ends a request; it never grants one.
 * A proposal past the window is never a grant: the clock that is given counts, not the hand that decided.
+* A deferred operation is over, and its agent was told to come back: its request waits on without it. That it was
+  deferred stands in the log before the end of its session does, so every desk reads the two in that order.
 """
 
 from collections.abc import Mapping
@@ -78,6 +81,16 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """The agent was told to come back: from now on nobody's leaving withdraws this request."""
+
+    ingress: str
+    session: str
+    operation: int
+    request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """The log holds this event of a request, ours or another desk's."""
 
@@ -97,7 +110,7 @@ class Tick:
     """Time has passed."""
 
 
-Input = Reviewing | Held | Decided | Left | Stored | Unreadable | Tick
+Input = Reviewing | Held | Decided | Left | Deferred | Stored | Unreadable | Tick
 
 
 # ---------------------------------------------------------------- output
@@ -159,6 +172,8 @@ class Desk:
         self._reviewers: Mapping[str, frozenset[str]] = {}
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, None] = {}
+        self._deferred: set[str] = set()
+        """Open requests whose agent may leave. Kept when a request is told again: its own events do not say it."""
 
     @property
     def open_requests(self) -> tuple[str, ...]:
@@ -197,6 +212,9 @@ class Desk:
                 return self._decided(event, now_us)
             case Left():
                 return self._left(given)
+            case Deferred():
+                self._defer(given)
+                return []
             case Stored(event=event, sequence=sequence):
                 self._stored(event, sequence)
                 return []
@@ -220,7 +238,8 @@ class Desk:
     # ------------------------------------------------------------ facts
 
     def _held(self, held: OperationHeld) -> list[Proposal]:
-        if held.intercepted in self._open or held.intercepted in self._ended:
+        if held.joins is not None or held.intercepted in self._open or held.intercepted in self._ended:
+            # A retry that came before its request was decided waits for that one: nobody is asked twice.
             return []
         # From the moment policy held it, not from now: while approval was away, the agent's window went on.
         expires_at_us = microseconds(held.at) + held.window_s * 1_000_000
@@ -291,10 +310,24 @@ class Desk:
         return [
             request.propose(ApprovalWithdrawn(**_of(request.asked), reason=left.reason))
             for request in self._open.values()
-            if request.asked.ingress == left.ingress
+            if request.asked.request not in self._deferred
+            and request.asked.ingress == left.ingress
             and request.asked.session == left.session
             and left.operation in (None, request.asked.operation)
         ]
+
+    def _defer(self, deferred: Deferred) -> None:
+        request = self._open.get(deferred.request)
+        if request is not None and (
+            request.asked.ingress,
+            request.asked.session,
+            request.asked.operation,
+        ) == (
+            deferred.ingress,
+            deferred.session,
+            deferred.operation,
+        ):
+            self._deferred.add(deferred.request)
 
     # ------------------------------------------------------------ what the log holds
 
@@ -322,6 +355,7 @@ class Desk:
 
     def _end(self, request: str) -> None:
         self._open.pop(request, None)
+        self._deferred.discard(request)
         self._ended[request] = None
         if len(self._ended) > ENDED_LIMIT:
             del self._ended[next(iter(self._ended))]

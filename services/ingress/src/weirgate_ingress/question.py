@@ -8,6 +8,7 @@
              │ ├─ catalogs differ ──────────▶ posed again, once, then Refused(catalog_changed)
              │ └─ held ─▶ Held ─▶ granted ──▶ posed again with the grant
              │                  └ refused, expired, withdrawn, window over ─▶ Refused
+             ├─ held, and it joins a deferred request ─▶ Held(joined), or Refused as that one ended
              └─ not stored ─────────────────▶ the asker's log is lost
 
 Invariants: a question is answered only once its own event is on disk; a verdict or plan counts only when it
@@ -17,6 +18,7 @@ stream republishes what it has stored, so each is on disk, too. What is forgotte
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -34,6 +36,7 @@ from weirgate_contracts.events import (
     ApprovalWithdrawn,
     Grant,
     OperationAllowed,
+    OperationDeferred,
     OperationDenied,
     OperationHeld,
     OperationIntercepted,
@@ -42,10 +45,12 @@ from weirgate_contracts.events import (
     Verdict,
     decode,
 )
+from weirgate_contracts.identity import Identity
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.subjects import AUDIT_STREAM, STORED_PREFIX
-from weirgate_ingress.gates.core import Allowed, Held, Refused
+from weirgate_ingress.deferral import Deferrals, Known
+from weirgate_ingress.gates.core import Allowed, Found, Held, Refused
 
 MARGIN_S: Final = 5.0
 """Approval's own expiry is to come first; ours is for when it is away."""
@@ -77,6 +82,7 @@ class Question:
     __slots__ = (
         "again",
         "asker",
+        "comes_back",
         "event",
         "grant",
         "held",
@@ -100,6 +106,8 @@ class Question:
         self.grant: Grant | None = None
         self.held: OperationHeld | None = None
         self.again = False
+        self.comes_back: Known | None = None
+        """The deferred request it is the retry of."""
         self.over = False
         self.timer: asyncio.TimerHandle | None = None
 
@@ -114,6 +122,7 @@ class Questions:
         deadline_s: longest wait for verdict and plan.
         approvals_url: shown in hold notices; empty: not shown.
         margin_s: how long after its window a held operation still waits to hear of its end.
+        deferrals: requests that agents may come back for; ``None``: nobody is told to.
     """
 
     def __init__(
@@ -125,6 +134,7 @@ class Questions:
         deadline_s: float = 2.0,
         approvals_url: str = "",
         margin_s: float = MARGIN_S,
+        deferrals: Deferrals | None = None,
     ) -> None:
         self._bus = bus
         self._ingress = ingress
@@ -132,6 +142,7 @@ class Questions:
         self._deadline_s = deadline_s
         self._approvals_url = approvals_url.rstrip("/")
         self._margin_s = margin_s
+        self._deferrals = deferrals
         self._open: dict[str, Question] = {}
         self._held: dict[str, Question] = {}
         self._hearing: list[Subscription] = []
@@ -158,8 +169,26 @@ class Questions:
     def ask(self, event: OperationIntercepted, asker: Asker, *, trace: str) -> Question:
         """Ask about an operation (an event not yet stamped). The asker is answered later, never from here."""
         question = Question(event, asker, trace)
+        if self._deferrals is not None:
+            known = question.comes_back = self._deferrals.find(event)
+            question.grant = known.grant if known is not None else None
         self._pose(question)
         return question
+
+    def waits(self, question: Question) -> bool:
+        """Whether people are still asked about it; once they agreed it is on its way and answered soon."""
+        return self._held.get(question.id) is question
+
+    def deferred(self, event: OperationDeferred) -> None:
+        """Hear at once of an agent that is told to come back."""
+        if self._deferrals is not None:
+            self._deferrals.deferred(event)
+
+    def state_of(self, request: str, identity: Identity, resource: str) -> Found:
+        """Tell the state of a deferred request to the party whose it is."""
+        if self._deferrals is None:
+            return Found(request=request)
+        return self._deferrals.state_of(request, identity, resource)
 
     def forget(self, question: Question) -> None:
         """The answer is no longer wanted."""
@@ -178,7 +207,11 @@ class Questions:
         question.id = new_id()
         question.stored = False
         question.verdict = question.planned = None
-        stamped = question.event.stamped(id=question.id, at=now(), trace=question.trace, grant=question.grant)
+        known = question.comes_back
+        joins = known.request if known is not None and question.grant is None else None
+        stamped = question.event.stamped(
+            id=question.id, at=now(), trace=question.trace, grant=question.grant, joins=joins
+        )
         self._open[question.id] = question
         question.timer = asyncio.get_running_loop().call_later(self._deadline_s, self._late, question)
         future = self._bus.publish(
@@ -288,6 +321,13 @@ class Questions:
     # ------------------------------------------------------------ people
 
     def _hold(self, question: Question, verdict: OperationHeld) -> None:
+        known = question.comes_back
+        if known is not None and known.grant is None and verdict.joins == known.request:
+            self._join(question, verdict, known)
+            return
+        if known is not None:
+            # Its grant covers it no more, and the rules ask other people: they are asked, as of any other.
+            question.comes_back = question.grant = None
         if question.grant is not None:
             self._refuse(
                 question,
@@ -304,6 +344,21 @@ class Questions:
         )
         question.asker.answered(question.event.operation, self._notice(question.id, verdict))
 
+    def _join(self, question: Question, verdict: OperationHeld, known: Known) -> None:
+        """It came back before people decided, or is told how they did: nobody is asked again for it."""
+        question.held = verdict
+        match known.state:
+            case "refused":
+                self._refuse(question, RefusalCode.HELD_REFUSED, known.detail)
+            case "expired":
+                self._refuse(question, RefusalCode.HELD_EXPIRED, known.detail)
+            case "withdrawn":
+                self._refuse(question, RefusalCode.HELD_WITHDRAWN, known.detail)
+            case _:
+                self.forget(question)
+                joined = replace(self._notice(known.request, verdict), joined=True)
+                question.asker.answered(question.event.operation, joined)
+
     def _notice(self, request: str, verdict: OperationHeld) -> Held:
         groups = " and ".join(verdict.groups)
         people = "one person" if verdict.quorum == 1 else f"{verdict.quorum} people"
@@ -315,6 +370,7 @@ class Questions:
             notice=f"held for approval by {groups}: {verdict.reason}"[:2000],
             detail=f"Request {request} needs {people} of {groups}; it stays open for {verdict.window_s} s.",
             hint=hint,
+            window_s=verdict.window_s,
         )
 
     def _heard_decision(self, delivery: Delivery) -> None:

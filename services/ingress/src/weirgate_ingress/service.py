@@ -14,6 +14,7 @@ from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
+from weirgate_ingress.deferral import Deferrals
 from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
 from weirgate_ingress.gates.postgres import GateTerms, PlanMasks, PostgresGate
 from weirgate_ingress.listener import Listener, ListenerLimits, MakeGate, Newcomer, Speech
@@ -69,12 +70,14 @@ class IngressService(Service[IngressSettings]):
         keys = Keyring(read_key(settings.mask_key_file))
         self._masks = PlanMasks(keys)
         self._bodies = PlanBodies(keys)
+        self._deferrals = Deferrals(host.bus, spawn=host.spawn)
         self._questions = Questions(
             host.bus,
             settings.name,
             spawn=host.spawn,
             deadline_s=settings.verdict_deadline_s,
             approvals_url=settings.approvals_url,
+            deferrals=self._deferrals,
         )
         self._premises = Premises(
             bus=host.bus,
@@ -97,6 +100,7 @@ class IngressService(Service[IngressSettings]):
         await self.feed.start()
         self.feed.on_change(self._resources_changed)
         host.health.check("config", self.feed.problem)
+        await self._deferrals.start()
         await self._questions.start()
         # Compiling takes a quarter of a second, and would make every session wait when the first needs it.
         await asyncio.to_thread(detectors, frozenset(DETECTOR_LABELS))
@@ -120,6 +124,11 @@ class IngressService(Service[IngressSettings]):
         host.metrics.gauge(
             "weirgate_ingress_held", "Operations that wait for a person.", lambda: self._questions.held_count
         )
+        host.metrics.gauge(
+            "weirgate_ingress_deferred",
+            "Requests an agent may come back for.",
+            lambda: self._deferrals.count,
+        )
         tls = settings.tls_cert_file is not None
         self.port = await self._listener.start(*split_address(settings.postgres_listen))
         log.info("listening", protocol="postgres", port=self.port, tls=tls)
@@ -132,6 +141,7 @@ class IngressService(Service[IngressSettings]):
         deadline_s = max(0.5, self.settings.stop_deadline_s - 2 * _STOP_MARGIN_S)
         await asyncio.gather(*(one.stop(deadline_s) for one in self._listeners))
         await self._questions.stop()
+        await self._deferrals.stop()
         if self._kills is not None:
             await self._kills.stop()
         await self.feed.stop()

@@ -40,6 +40,7 @@ from weirgate_chassis.ids import new_id, new_trace_id
 from weirgate_chassis.seal import Sealer
 from weirgate_contracts.events import (
     OperationAbandoned,
+    OperationDeferred,
     OperationFailed,
     OperationFinished,
     OperationIntercepted,
@@ -66,10 +67,13 @@ from weirgate_ingress.gates.core import (
     Gate,
     Hangup,
     Held,
+    HoldFor,
+    HoldOver,
     Input,
     LoggedIn,
     Login,
     LoginRefused,
+    LookUp,
     Record,
     Refused,
     Renew,
@@ -105,7 +109,7 @@ LEAVE_DEADLINE_S: Final = 60.0
 """Longest a gate may take to hang up after its agent has gone."""
 
 _LAST = (Hangup, Renew)
-_CLOSING = (OperationFinished, OperationFailed, OperationAbandoned, OperationRefused)
+_CLOSING = (OperationFinished, OperationFailed, OperationAbandoned, OperationRefused, OperationDeferred)
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
 
 
@@ -221,6 +225,7 @@ class Session(asyncio.Protocol):
         self._lost = False
         self._over = False
         self._questions: dict[int, Question] = {}
+        self._holding: dict[int, asyncio.TimerHandle] = {}
         self._begun: dict[int, tuple[float, str]] = {}
         self._agent_full = self._upstream_full = False
         self._agent_paused = self._upstream_paused = False
@@ -317,6 +322,7 @@ class Session(asyncio.Protocol):
         """A question of this session has an answer."""
         if not isinstance(answer, Held):
             self._questions.pop(operation, None)
+            self._stop_holding(operation)
         if not self._over:
             self._feed(Answered(operation=operation, answer=answer))
 
@@ -411,9 +417,14 @@ class Session(asyncio.Protocol):
             case Ask():
                 self._ask(effect.event)
             case Withdraw():
+                self._stop_holding(effect.operation)
                 question = self._questions.pop(effect.operation, None)
                 if question is not None:
                     self._premises.questions.forget(question)
+            case HoldFor():
+                self._hold_for(effect)
+            case LookUp():
+                self._look_up(effect)
             case Tape():
                 raise AssertionError("a tape is queued by its mark")
             case StartTls():
@@ -482,6 +493,8 @@ class Session(asyncio.Protocol):
                 trace = begun[1]
                 more["duration_us"] = int((time.monotonic() - begun[0]) * 1e6)
         stamped = event.stamped(id=new_id(), at=now(), trace=trace, **more)
+        if isinstance(stamped, OperationDeferred):
+            self._premises.questions.deferred(stamped)
         self._records_open += 1
         if isinstance(stamped, OperationFinished):
             self._finished.append(stamped)
@@ -552,6 +565,32 @@ class Session(asyncio.Protocol):
         if not self._over and not self._feeding:
             # The gate had no last word (it has not begun, or hung up already and waited for the log).
             self._finish()
+
+    # ------------------------------------------------------------ held, and not for ever
+
+    def _hold_for(self, effect: HoldFor) -> None:
+        loop = asyncio.get_running_loop()
+        self._holding[effect.operation] = loop.call_later(effect.wait_s, self._hold_over, effect.operation)
+
+    def _hold_over(self, operation: int) -> None:
+        self._stop_holding(operation)
+        question = self._questions.get(operation)
+        if self._over or question is None or not self._premises.questions.waits(question):
+            return  # people have agreed: it is on its way, and answered soon
+        self._premises.questions.forget(question)
+        self._feed(HoldOver(operation=operation))
+
+    def _stop_holding(self, operation: int) -> None:
+        timer = self._holding.pop(operation, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _look_up(self, effect: LookUp) -> None:
+        assert self.admission is not None, "a gate looks up for who has logged in"
+        found = self._premises.questions.state_of(
+            effect.request, self.admission.identity, self.admission.resource.name
+        )
+        self._feed(found)
 
     # ------------------------------------------------------------ back-pressure
 
@@ -764,7 +803,7 @@ class Session(asyncio.Protocol):
         for question in self._questions.values():
             self._premises.questions.forget(question)
         self._questions.clear()
-        for timer in (self._deadline, self._leaving):
+        for timer in (self._deadline, self._leaving, *self._holding.values()):
             if timer is not None:
                 timer.cancel()
         if self._process_id:

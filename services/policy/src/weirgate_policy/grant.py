@@ -1,17 +1,22 @@
 """An approval an operation comes back with: read from the log, bound to one operation, good for one use.
 
 The events of approval are the only proof. The agent's side can name any sequence it likes: what stands there
-must be a grant for this very session, operation and digest, and no allowed verdict may stand on it already.
+must be a grant for this very session, operation and digest. Where the log says that the operation was deferred (the
+agent was told to come back), it may be another session and operation: of the same party, on the same resource, with
+the same digest. Either way it is taken once: ``take`` is refused by the log the second time (ADR 0012).
 """
 
 from datetime import datetime
 
-from weirgate_bus.port import Bus, Delivery
+from weirgate_bus.port import Bus, BusConflict, Delivery, Expect
+from weirgate_chassis.clock import now
+from weirgate_chassis.ids import new_id
 from weirgate_contracts.events import (
     ApprovalGranted,
     ApprovalRequested,
     Grant,
-    OperationAllowed,
+    GrantUsed,
+    OperationDeferred,
     OperationIntercepted,
     Undecodable,
     decode,
@@ -43,42 +48,65 @@ async def read_grant(bus: Bus, operation: OperationIntercepted, grant: Grant) ->
         raise GrantRefused("the log holds no such approval")
     if (granted.id, granted.request) != (grant.granted, grant.request):
         raise GrantRefused("it is another approval")
-    if not _same_operation(granted, operation):
+    comes_back = not _same_operation(granted, operation)
+    if granted.digest != operation.digest or (comes_back and not await _was_deferred(bus, granted)):
         raise GrantRefused("it was given for another operation")
     if _time(operation.at) > _time(granted.expires_at):
         raise GrantRefused("its time is over")
     requested = await _requested(bus, granted)
-    if not _same_operation(requested, operation) or requested.resource != operation.resource:
+    if requested.resource != operation.resource or (requested.operation, requested.digest) != (
+        granted.operation,
+        granted.digest,
+    ):
         raise GrantRefused("it was asked for another operation")
-    if requested.identity != operation.identity:
+    same = (
+        requested.identity.is_same_party(operation.identity)
+        if comes_back
+        else requested.identity == operation.identity
+    )
+    if not same:
         raise GrantRefused("it was asked for somebody else")
     return Granted(request=grant.request, groups=frozenset(requested.groups), quorum=requested.quorum)
 
 
-async def uses(bus: Bus, operation: OperationIntercepted, grant: Grant) -> tuple[bool, int]:
-    """Say whether an allowed verdict stands on a grant already, and the sequence of the session's last one.
+async def take(bus: Bus, operation: OperationIntercepted, grant: Grant) -> None:
+    """Take a grant for one operation, on disk: whoever comes second is refused by the log itself.
 
-    A verdict that is then published expecting that last sequence is the only one that can be: that is what
-    makes an approval good once, however many instances of policy judge.
+    It is taken before the verdict is given. If policy is killed in between, the grant is gone and nothing was done
+    under it: the agent asks anew.
 
     Raises:
-        BusError: the log cannot be read.
-        GrantRefused: an allowed verdict in the log cannot be read.
+        GrantRefused: it was taken already, for whatever session and by whatever instance of policy.
+        BusError: the log does not take it; whether it did is unknown, and no verdict may be given.
     """
-    subject = OperationAllowed.SUBJECT.format(ingress=operation.ingress, session=operation.session)
-    last = 0
-    async for delivery in bus.read(AUDIT_STREAM, subjects=[subject], last_per_subject=True):
-        last = max(last, delivery.sequence)
-    if last <= grant.sequence:
-        return False, last
-    async for delivery in bus.read(AUDIT_STREAM, subjects=[subject], start=grant.sequence + 1):
-        last = max(last, delivery.sequence)
+    event = GrantUsed(
+        ingress=operation.ingress,
+        session=operation.session,
+        request=grant.request,
+        operation=operation.operation,
+        intercepted=operation.id,
+        digest=operation.digest,
+    ).stamped(id=new_id(), at=now(), trace=operation.trace)
+    try:
+        await bus.publish(
+            event.subject, event.encoded(), id=event.id, expect=Expect(subject=event.subject, sequence=0)
+        )
+    except BusConflict as error:
+        raise GrantRefused("it was used already") from error
+
+
+async def _was_deferred(bus: Bus, granted: ApprovalGranted) -> bool:
+    """Say whether the agent was told to come back for what was granted."""
+    subject = OperationDeferred.SUBJECT.format(ingress=granted.ingress, session=granted.session)
+    async for delivery in bus.read(AUDIT_STREAM, subjects=[subject]):
         event = _decoded(delivery)
-        if not isinstance(event, OperationAllowed):
-            raise GrantRefused("the log cannot be read")
-        if event.request == grant.request:
-            return True, last
-    return False, last
+        if isinstance(event, OperationDeferred) and (event.request, event.operation, event.digest) == (
+            granted.request,
+            granted.operation,
+            granted.digest,
+        ):
+            return True
+    return False
 
 
 async def _requested(bus: Bus, granted: ApprovalGranted) -> ApprovalRequested:

@@ -317,7 +317,7 @@ def _held(operation: OperationIntercepted, state: JudgingState, finding: Finding
         resource=operation.resource, identity=operation.identity,
         groups=asked.hold, quorum=asked.quorum, window_s=asked.window_s or WINDOW_DEFAULT_S,
         reason="; ".join(asked.reasons) or f"a rule asks for the word of {', '.join(asked.hold)}",
-        text=shown(operation),
+        text=shown(operation), joins=operation.joins,
     )  # fmt: skip
 
 

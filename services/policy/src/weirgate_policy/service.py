@@ -8,7 +8,7 @@ bounded in number and time. Whatever goes wrong with one operation becomes a ref
 import asyncio
 import time
 
-from weirgate_bus.port import BusConflict, BusError, Delivery, Expect, Stored, Subscription
+from weirgate_bus.port import BusError, Delivery, Stored, Subscription
 from weirgate_chassis import log
 from weirgate_chassis.clock import now
 from weirgate_chassis.config import ConfigFeed
@@ -19,9 +19,8 @@ from weirgate_contracts.subjects import INTERCEPTED
 from weirgate_policy import wording
 from weirgate_policy.catalog import read_catalog
 from weirgate_policy.ddl import Changing
-from weirgate_policy.grant import GrantRefused, read_grant, uses
+from weirgate_policy.grant import GrantRefused, read_grant, take
 from weirgate_policy.judge import Granted, Judgement, Reader, deny, judge
-from weirgate_policy.memory import Lru
 from weirgate_policy.settings import PolicySettings
 from weirgate_policy.state import States
 from weirgate_policy.watch import Reading, Watches
@@ -29,9 +28,6 @@ from weirgate_sql.touch import touch
 
 WAITING_LIMIT = 1024
 """Operations that may wait at once; one more is refused."""
-USED_LIMIT = 100_000
-GRANT_ATTEMPTS = 4
-"""How often an approval is looked up again because another verdict of the session came in between."""
 ENDS = (
     "audit.operation.finished.*.*",
     "audit.operation.failed.*.*",
@@ -61,7 +57,6 @@ class PolicyService(Service[PolicySettings]):
             read=reading,
         )
         self._changing = Changing()
-        self._used: Lru[str, bool] = Lru(USED_LIMIT)
         self._waiting: set[asyncio.Task[None]] = set()
         self._hearing: list[Subscription] = []
         self._verdicts = host.metrics.counter("weirgate_verdicts_total", "Verdicts given", ("verdict",))
@@ -168,38 +163,16 @@ class PolicyService(Service[PolicySettings]):
             self._publish(operation, deny(operation, None, wording.judge_failed()))
 
     async def _judge_granted(self, operation: OperationIntercepted, grant: Grant) -> None:
-        if self._used.get(grant.request):
-            raise GrantRefused("it was used already")
         granted = await read_grant(self._bus, operation, grant)
-        for _ in range(GRANT_ATTEMPTS):
-            used, last = await uses(self._bus, operation, grant)
-            if used or self._used.get(grant.request):
-                raise GrantRefused("it was used already")
-            verdict = self._judge(operation, granted)
-            if not isinstance(verdict, OperationAllowed):
-                self._publish(operation, verdict)
-                return
-            self._used[grant.request] = True
-            try:
-                await self._send(operation, verdict, Expect(subject=verdict.subject, sequence=last))
-            except BusConflict:
-                self._used.drop(
-                    grant.request
-                )  # not stored: another verdict of the session came first, or its twin
-                continue
-            self._given(operation, verdict)
-            return
-        raise GrantRefused("it could not be bound to this operation")
+        verdict = self._judge(operation, granted)
+        if isinstance(verdict, OperationAllowed):
+            await take(self._bus, operation, grant)
+        self._publish(operation, verdict)
 
     def _publish(self, operation: OperationIntercepted, verdict: Judgement) -> None:
         self._given(operation, verdict)
-        self._send(operation, verdict, None).add_done_callback(self._sent)
-
-    def _send(
-        self, operation: OperationIntercepted, verdict: Judgement, expect: Expect | None
-    ) -> asyncio.Future[Stored]:
         event = verdict.stamped(id=new_id(), at=now(), trace=operation.trace)
-        return self._bus.publish(event.subject, event.encoded(), id=event.id, expect=expect)
+        self._bus.publish(event.subject, event.encoded(), id=event.id).add_done_callback(self._sent)
 
     def _given(self, operation: OperationIntercepted, verdict: Judgement) -> None:
         self._verdicts.add(verdict.kind.rpartition(".")[2])

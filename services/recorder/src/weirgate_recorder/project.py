@@ -185,7 +185,7 @@ def _denied(document: Document, at: datetime) -> Patch:
 
 def _held(document: Document, at: datetime) -> Patch:
     patch = _verdict(document, "held")
-    patch["request"] = document["intercepted"]
+    patch["request"] = document.get("joins") or document["intercepted"]
     patch["reason"] = _clean(document["reason"])
     return patch
 
@@ -245,6 +245,15 @@ def _abandoned(document: Document, at: datetime) -> Patch:
     }
 
 
+def _deferred(document: Document, at: datetime) -> Patch:
+    return {
+        "outcome": "deferred",
+        "request": document["request"],
+        "duration_us": document["duration_us"],
+        "ended_at": at,
+    }
+
+
 def _refused(document: Document, at: datetime) -> Patch:
     return _refusal(document) | {
         "outcome": "refused",
@@ -262,6 +271,7 @@ _OPERATION: Final[dict[str, Callable[[Document, datetime], Patch]]] = {
     "operation.finished": _finished,
     "operation.failed": _failed,
     "operation.abandoned": _abandoned,
+    "operation.deferred": _deferred,
     "operation.refused": _refused,
 }
 

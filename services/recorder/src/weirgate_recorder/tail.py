@@ -223,6 +223,8 @@ _SUMMARIES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "operation.failed": _refused,
     "operation.refused": _refused,
     "operation.abandoned": lambda e: f"{e['reason']}, {'sent' if e['sent'] else 'not sent'}",
+    "operation.deferred": lambda e: f"to be asked again, request {e['request']}",
+    "grant.used": lambda e: f"request {e['request']}, for operation {e['operation']}",
     "approval.requested": lambda e: f"of {' '.join(e['groups'])} until {e['expires_at']}: {e['text']}",
     "approval.granted": lambda e: f"by {', '.join(e['by'])}",
     "catalog.observed": lambda e: f"{e['resource']} revision {e['revision']}",

@@ -8,6 +8,7 @@ from weirgate_contracts.events.approval import (
     ApprovalRefused,
     ApprovalRequested,
     ApprovalWithdrawn,
+    GrantUsed,
 )
 from weirgate_contracts.events.base import Event, SessionEvent
 from weirgate_contracts.events.config import (
@@ -25,6 +26,7 @@ from weirgate_contracts.events.operation import (
     Grant,
     OperationAbandoned,
     OperationAllowed,
+    OperationDeferred,
     OperationDenied,
     OperationFailed,
     OperationFinished,
@@ -51,10 +53,12 @@ __all__ = [
     "DecisionMade",
     "Event",
     "Grant",
+    "GrantUsed",
     "LogCheckpointed",
     "LogDegraded",
     "OperationAbandoned",
     "OperationAllowed",
+    "OperationDeferred",
     "OperationDenied",
     "OperationFailed",
     "OperationFinished",

@@ -89,3 +89,21 @@ class ApprovalWithdrawn(ApprovalEvent):
 
     kind: Literal["approval.withdrawn"] = "approval.withdrawn"
     reason: str
+
+
+class GrantUsed(SessionEvent):
+    """Policy has taken a grant for one operation: no other is ever allowed under it, in whatever session.
+
+    Published expecting that there is none on its subject, so it is the log that refuses a second use. ``ingress``,
+    ``session`` and ``operation`` are those of the operation it was taken for: not the request's own where that was
+    deferred and the agent came back.
+    """
+
+    SUBJECT = "audit.grant.used.{request}"
+
+    kind: Literal["grant.used"] = "grant.used"
+    request: EventId
+    operation: int
+    intercepted: EventId
+    """The intercepted event it was taken for."""
+    digest: str

@@ -11,6 +11,7 @@ from weirgate_contracts.events.approval import (
     ApprovalRefused,
     ApprovalRequested,
     ApprovalWithdrawn,
+    GrantUsed,
 )
 from weirgate_contracts.events.base import Event
 from weirgate_contracts.events.config import (
@@ -26,6 +27,7 @@ from weirgate_contracts.events.config import (
 from weirgate_contracts.events.operation import (
     OperationAbandoned,
     OperationAllowed,
+    OperationDeferred,
     OperationDenied,
     OperationFailed,
     OperationFinished,
@@ -46,10 +48,12 @@ type_of_events = (
     | CatalogObserved
     | ConfigPublished
     | DecisionMade
+    | GrantUsed
     | LogCheckpointed
     | LogDegraded
     | OperationAbandoned
     | OperationAllowed
+    | OperationDeferred
     | OperationDenied
     | OperationFailed
     | OperationFinished

@@ -47,6 +47,8 @@ class OperationIntercepted(SessionEvent):
     digest: str
     """SHA-256 of what would be sent on, hexadecimal: what a verdict, a plan and an approval are bound to."""
     grant: Grant | None = None
+    joins: EventId | None = Field(default=None, exclude_if=is_absent)
+    """The deferred request this is the retry of: while it is open nobody is asked a second time."""
 
 
 class Verdict(SessionEvent):
@@ -110,6 +112,8 @@ class OperationHeld(Verdict):
     reason: str
     text: str
     """What would be done, for the people who decide; at most 16 KiB."""
+    joins: EventId | None = Field(default=None, exclude_if=is_absent)
+    """As its intercepted event says: it waits for that request, and opens none of its own."""
 
 
 class OperationPlanned(SessionEvent):
@@ -174,6 +178,26 @@ class OperationAbandoned(SessionEvent):
     reason: Literal["cancelled", "disconnected", "killed", "shutdown"]
     sent: bool
     """Whether any of it had reached the upstream."""
+    duration_us: int = 0
+
+
+class OperationDeferred(SessionEvent):
+    """The agent was told to come back: the operation is over, its request stays open until its window ends.
+
+    It says whose request it is and for what, so that whoever retries can be recognised from the log alone.
+    """
+
+    SUBJECT = "audit.operation.deferred.{ingress}.{session}"
+
+    kind: Literal["operation.deferred"] = "operation.deferred"
+    operation: int
+    request: EventId
+    """The request that is waited for. Of a retry that came too early: the one it joins."""
+    resource: ResourceName
+    identity: Identity
+    digest: str
+    window_s: int
+    """Seconds the request stays open at most, from this event."""
     duration_us: int = 0
 
 

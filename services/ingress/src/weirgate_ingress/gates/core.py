@@ -14,7 +14,7 @@ A core never sees a clock, an id or a key it could leak: the shell stamps events
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import (
@@ -106,6 +106,10 @@ class Held:
     notice: str
     detail: str
     hint: str
+    window_s: int = 0
+    """How long the request stays open."""
+    joined: bool = False
+    """It is the retry of one that was deferred, and its people have not decided yet: no ``Answered`` follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,27 @@ class Answered:
 
     operation: int
     answer: Allowed | Held | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldOver:
+    """The time of ``HoldFor`` is over and nobody has decided; the question is forgotten already."""
+
+    operation: int
+
+
+RequestState = Literal["open", "granted", "used", "refused", "expired", "withdrawn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What ``LookUp`` found. ``state`` is ``None`` where there is no such request, or it is somebody else's."""
+
+    request: str
+    state: RequestState | None = None
+    detail: str = ""
+    until: str = ""
+    """Until when the state holds, RFC 3339; empty: for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +178,8 @@ Input = (
     | Dialled
     | DialRefused
     | Answered
+    | HoldOver
+    | Found
     | Cancelled
     | Closed
     | Stop
@@ -208,6 +235,21 @@ class Withdraw:
     """Forget the question about this operation: its answer is no longer wanted."""
 
     operation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldFor:
+    """Let a held operation wait in flight for so long; then ``HoldOver`` follows, unless it was answered before."""
+
+    operation: int
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """Look up the state of a deferred request for who is logged in; ``Found`` follows."""
+
+    request: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +318,8 @@ Effect = (
     | Record
     | Ask
     | Withdraw
+    | HoldFor
+    | LookUp
     | StartTls
     | Login
     | Dial

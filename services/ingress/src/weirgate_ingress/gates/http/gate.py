@@ -12,6 +12,7 @@ a head     whole head                                     reads the body whole, 
 the body   its end                                        ``Ask``
 an answer  ``Allowed``                                    ``Dial`` where no upstream is connected, then runs
 an answer  ``Refused``                                    tells the refusal as a problem (RFC 9457)
+an answer  ``Held``, then ``HoldOver``                    tells it to come back (202): see ``deferral``
 upstream   head and body of the answer                    masks, tapes, sends; records ``finished``
 =========  =============================================  ==================================================
 
@@ -21,7 +22,8 @@ Invariants, held by tests and by fuzzing:
    and digest.
 2. What the upstream is sent is written anew from what was judged; no head is passed on as it came.
 3. Nothing is in ``Send(AGENT)`` as part of an operation that the ``Tape`` right before it does not hold.
-4. Exactly one of finished, failed, abandoned, refused (or the policy's denied) is recorded for each operation.
+4. Exactly one of finished, failed, abandoned, refused, deferred (or the policy's denied) is recorded for each
+   operation.
 5. Where the streams are cut changes nothing but how effects are grouped.
 6. An upstream's socket is used again only after an answer that ended by its own framing, with nothing behind it.
 7. ``Hangup`` or ``Renew`` is the last effect ever.
@@ -48,8 +50,10 @@ from weirgate_ingress.gates.core import (
     Dialled,
     DialRefused,
     Effect,
+    Found,
     Hangup,
     Held,
+    HoldOver,
     Input,
     LoggedIn,
     Login,
@@ -66,6 +70,7 @@ from weirgate_ingress.gates.core import (
 )
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
+from weirgate_ingress.gates.http.later import LaterPart
 from weirgate_ingress.gates.http.operation import Operation, Phase
 from weirgate_ingress.gates.http.record import HttpRecords, Reason
 from weirgate_ingress.gates.http.request import (
@@ -105,6 +110,7 @@ class HttpGate:
         self._out = Outbox()
         self._records = HttpRecords(terms, self._out)
         self._answer = AnswerPart(bodies, self._out)
+        self._later = LaterPart(self._records, self._out)
         self._tls: str | None = None
         self._head = HeadReader()
         self._raw = bytearray()
@@ -156,6 +162,11 @@ class HttpGate:
                     self._tell(self._operation, refusal)
             case Answered():
                 self._answered(given)
+            case HoldOver(operation=number):
+                if self._operation is not None and self._operation.number == number:
+                    self._defer(self._operation)
+            case Found():
+                self._found(given)
             case Closed(side=side):
                 self._closed(side)
             case Stop(refusal=refusal):
@@ -190,6 +201,8 @@ class HttpGate:
 
     def _take_in(self) -> bool:
         """Take one step; say whether there may be another."""
+        if self._later.is_looking:
+            return False
         operation = self._operation
         if operation is not None:
             if not self._ahead or operation.body.done:
@@ -251,6 +264,11 @@ class HttpGate:
 
     def _serve(self, request: Request) -> None:
         """Go on with a request whose agent is known."""
+        if request.looks_up is not None:
+            self._request = None
+            self._count += 1
+            self._later.look_up(request, request.looks_up, self._count)
+            return
         if not request.read_whole:
             self._ask(request, None)
             return
@@ -326,7 +344,9 @@ class HttpGate:
             return
         match given.answer:
             case Held():
-                operation.phase = Phase.HELD
+                assert self._resource is not None
+                if self._later.hold(operation, given.answer, self._resource):
+                    self._defer(operation)
             case Refused(refusal=refusal, denied=denied):
                 if not denied:
                     self._records.refused(operation.number, refusal)
@@ -362,6 +382,22 @@ class HttpGate:
         operation.unmask = frozenset(verdict.unmask)
         operation.limits = verdict.limits
         return None
+
+    # ------------------------------------------------------------ held, and not for ever
+
+    def _defer(self, operation: Operation) -> None:
+        """Tell the agent to come back; its connection goes on."""
+        if operation.phase is not Phase.HELD or operation.held is None:
+            return
+        assert self._identity is not None
+        assert self._resource is not None
+        self._operation = None
+        if self._later.defer(operation, operation.held, self._identity, self._resource):
+            self._end("agent", None)
+
+    def _found(self, found: Found) -> None:
+        if self._resource is not None and self._later.found(found, self._resource):
+            self._end("agent", None)
 
     # ------------------------------------------------------------ sending on
 

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import Limits
+from weirgate_ingress.gates.core import Held
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -44,6 +45,8 @@ class Operation:
     """The agent waits for ``100 Continue``."""
     phase: Phase
     digest: str = ""
+    held: Held | None = None
+    """What people are asked, while they are."""
     plan: Plan | None = None
     unmask: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import (
+    OperationDeferred,
     OperationFinished,
     SessionClosed,
     SessionOpened,
@@ -11,7 +12,7 @@ from weirgate_contracts.events import (
 )
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal
-from weirgate_ingress.gates.core import Record
+from weirgate_ingress.gates.core import Held, Record
 from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import HttpTerms
 from weirgate_ingress.gates.outbox import Outbox
@@ -77,6 +78,25 @@ class HttpRecords(Records):
                     operations=operations,
                     bytes_in=bytes_in,
                     bytes_out=self._out.bytes_out,
+                )
+            )
+        )
+
+    def deferred(
+        self, operation: Operation, held: Held, identity: Identity, resource: ResourceDocument
+    ) -> None:
+        """The agent is told to come back."""
+        self._out.add(
+            Record(
+                event=OperationDeferred(
+                    ingress=self._ingress,
+                    session=self._session,
+                    operation=operation.number,
+                    request=held.request,
+                    resource=resource.name,
+                    identity=identity,
+                    digest=operation.digest,
+                    window_s=held.window_s,
                 )
             )
         )

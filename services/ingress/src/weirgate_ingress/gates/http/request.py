@@ -19,6 +19,7 @@ from weirgate_contracts.http import (
 )
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.route import match_route
+from weirgate_ingress.gates.http.deferral import is_own, read_location
 from weirgate_ingress.gates.http.header import sent_on, told
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.check import request_check
@@ -58,6 +59,8 @@ class Request:
     """Media type of the body; empty: none."""
     continues: bool
     """The agent waits for ``100 Continue``."""
+    looks_up: str | None = None
+    """The deferred request it asks the gateway itself about; nothing of it is for the upstream."""
 
     @property
     def read_whole(self) -> bool:
@@ -86,6 +89,9 @@ def read_request(head: RequestHead) -> Request:
     if not first:
         raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
     framing = request_framing(head)
+    looks_up: str | None = None
+    if is_own(target.path):
+        first, looks_up = _own(head, target, framing)
     kind = head.get("content-type")
     expect = head.get("expect")
     if expect is not None and expect.lower() != "100-continue":
@@ -99,7 +105,22 @@ def read_request(head: RequestHead) -> Request:
         framing=framing,
         type=read_media_type(kind)[0] if kind else "",
         continues=expect is not None and framing.kind != "none" and head.minor == 1,
+        looks_up=looks_up,
     )
+
+
+def _own(head: RequestHead, target: Target, framing: Framing) -> tuple[str, str]:
+    """Read what is asked of the gateway itself: resource and request."""
+    found = read_location(target.path)
+    if found is None:
+        raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "The gateway itself has nothing there.", _FORM)
+    if head.method not in ("GET", "HEAD") or framing.kind != "none" or target.raw_query is not None:
+        raise Unserved(
+            RefusalCode.UNSUPPORTED,
+            "The state of a request can be looked at only.",
+            "Use GET, without a body.",
+        )
+    return found
 
 
 def _token(head: RequestHead) -> str:

@@ -29,6 +29,8 @@ from weirgate_ingress.gates.core import (
     Dialled,
     DialRefused,
     Effect,
+    Found,
+    HoldOver,
     Input,
     LoggedIn,
     LoginRefused,
@@ -96,6 +98,8 @@ class PostgresGate:
                 session.take(side, data)
             case Answered():
                 session.answered(given)
+            case HoldOver() | Found():
+                pass  # never asked for: what waits for people waits in flight, the protocol knows no later
             case Cancelled():
                 session.cancelled()
             case Closed(side=side):
@@ -134,7 +138,7 @@ class PostgresGate:
                         startup.left()
                 case Stop(refusal=refusal):
                     startup.refuse(refusal)
-                case Answered() | Cancelled():
+                case Answered() | Cancelled() | HoldOver() | Found():
                     pass
                 case _:
                     assert_never(given)
