@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import HttpResponse
 from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_ingress.gates.http.answerfacts import AnswerFacts
 from weirgate_ingress.gates.http.header import answered
 from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import Bodies, PlanMismatch, Unreadable
@@ -98,12 +99,12 @@ class AnswerPart:
         operation.answer = BodyReader(framing)
         assert operation.plan is not None
         masked = self._bodies.masks(operation.plan, operation.unmask)
+        codings = tuple(
+            one.strip().lower() for one in ",".join(head.all("content-encoding")).split(",") if one.strip()
+        )
+        if operation.call.model is not None:
+            operation.facts = AnswerFacts(type=type, codings=codings)
         if masked and framing.kind != "none" and not (framing.kind == "length" and framing.length == 0):
-            codings = tuple(
-                one.strip().lower()
-                for one in ",".join(head.all("content-encoding")).split(",")
-                if one.strip()
-            )
             try:
                 operation.mask = self._bodies.body(
                     operation.plan, operation.unmask, type=type, parameters=parameters, codings=codings
@@ -170,6 +171,8 @@ class AnswerPart:
             limit = operation.size_limit_bytes
             if limit is not None and operation.bytes_answered > limit:
                 raise Broken(_over(limit))
+            if operation.facts is not None:
+                operation.facts.feed(piece)
             if operation.mask is None:
                 self._say(operation, piece)
                 continue
@@ -184,6 +187,8 @@ class AnswerPart:
                 self._say(operation, operation.mask.finish())
             except PlanMismatch as error:
                 raise Broken(_mismatch(error.reason)) from error
+        if operation.facts is not None and operation.response is not None:
+            operation.response = operation.facts.told(operation.response)
         if operation.chunks_out:
             self._out.say(operation.tally, LAST_CHUNK)
 

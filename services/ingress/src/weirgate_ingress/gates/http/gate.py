@@ -65,6 +65,7 @@ from weirgate_ingress.gates.core import (
     Undial,
     Withdraw,
 )
+from weirgate_ingress.gates.http import requestmask
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.operation import Operation, Phase
@@ -77,6 +78,7 @@ from weirgate_ingress.gates.http.request import (
     read_request,
     too_long,
 )
+from weirgate_ingress.gates.http.requestmask import RequestBroken
 from weirgate_ingress.gates.http.terms import Bodies, HttpTerms
 from weirgate_ingress.gates.outbox import Outbox, Tally
 from weirgate_ingress.gates.problem import problem
@@ -106,6 +108,7 @@ class HttpGate:
         self._out = Outbox()
         self._records = HttpRecords(terms, self._out)
         self._answer = AnswerPart(bodies, self._out)
+        self._bodies = bodies
         self._tls: str | None = None
         self._head = HeadReader()
         self._raw = bytearray()
@@ -290,7 +293,7 @@ class HttpGate:
     def _ask(self, request: Request, whole: bytes | None) -> None:
         assert self._resource is not None
         assert self._identity is not None
-        call, sent = make_call(request, self._resource.routes, whole)
+        call, sent = make_call(request, self._resource, whole)
         self._request = None
         self._gathered, self._gathered_bytes = [], 0
         self._count += 1
@@ -370,7 +373,7 @@ class HttpGate:
         operation.plan = plan
         operation.unmask = frozenset(verdict.unmask)
         operation.size_limit_bytes = verdict.limits.size_bytes
-        return None
+        return requestmask.prepare(operation, self._bodies)
 
     # ------------------------------------------------------------ sending on
 
@@ -389,7 +392,8 @@ class HttpGate:
         else:
             framed = headers
         call_body = operation.call.body
-        covered = body is None or (call_body is not None and call_body.text is not None)
+        told = call_body is not None and call_body.text is not None and operation.request_mask is None
+        covered = body is None or told
         out.add(Tape(direction="i", operation=operation.number, data=taped + (body or b""), covered=covered))
         self._answer.begin(operation)
         out.add(SendHead(head=sent.with_headers(framed)))
@@ -404,6 +408,11 @@ class HttpGate:
 
     def _stream_on(self, operation: Operation, pieces: list[bytes]) -> None:
         out = self._out
+        try:
+            pieces = requestmask.masked(operation, pieces)
+        except RequestBroken as broken:
+            self._fail(operation, broken.refusal)
+            return
         for piece in pieces:
             operation.bytes_in += len(piece)
             out.add(Tape(direction="i", operation=operation.number, data=piece))

@@ -31,7 +31,9 @@ _OURS = frozenset(
 _CLAIMS = ("x-forwarded-", "x-envoy-", "x-http-method")
 _SECRET = frozenset(("cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token"))
 _ANSWER = frozenset(("content-length", "alt-svc"))
-_DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest", "etag", "accept-ranges"))
+DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest"))
+"""Fields that tell of a body byte by byte."""
+_VALIDATORS = DIGESTS | {"etag", "accept-ranges"}
 WITHHELD = "[withheld]"
 ACCEPTED = "gzip, deflate"
 """Content codings masking can look into; an agent that takes none of them is answered without."""
@@ -77,7 +79,7 @@ def answered(head: ResponseHead, *, resource: str, origin: str, base: str, maske
     """
     gone = _ANSWER | hop_by_hop(head.headers)
     if masked:
-        gone |= _DIGESTS
+        gone |= _VALIDATORS
     kept: list[tuple[str, str]] = []
     for name, value in head.headers:
         if name in gone:
