@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
@@ -138,6 +139,13 @@ def test_an_event_that_is_too_long_is_skipped_and_the_next_one_is_read() -> None
     usage, _ = told(long + events(*CHAT_STREAM), type="text/event-stream", step=65536)
     assert usage is not None
     assert usage.input_tokens == 9
+
+
+def test_a_million_empty_lines_cost_next_to_nothing() -> None:
+    began = time.process_time()
+    packed = gzip.compress(b"\n" * (15 << 20) + b"data: 1\n")
+    assert told(packed + b"", "gzip", type="text/event-stream") == (None, None)
+    assert time.process_time() - began < 1.0
 
 
 def test_a_name_that_is_none_is_no_fact() -> None:

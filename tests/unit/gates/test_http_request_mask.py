@@ -21,6 +21,8 @@ from weirgate_ingress.gates.core import (
     Ask,
     Dial,
     Dialled,
+    LoggedIn,
+    Login,
     Record,
     Send,
     SendHead,
@@ -30,7 +32,8 @@ from weirgate_ingress.gates.core import (
 )
 from weirgate_ingress.gates.http.mask import PlanBodies
 from weirgate_mask.keys import Keyring
-from weirgate_testkit.http_story import HttpStory, StarBodies, status_of
+from weirgate_testkit.http_story import CRM, HttpStory, StarBodies, status_of
+from weirgate_testkit.story import IDENTITY
 
 REDACT = Transform(kind="redact")
 CARD = "4111111111111111"
@@ -187,3 +190,15 @@ def test_no_body_brings_a_card_through_however_it_is_cut(noise: bytes, cuts: lis
             looked(one.agent_sends(body[at : at + size]))
         at += size
     assert b" " + CARD.encode() + b" " not in upstream(one)
+
+
+def test_a_plan_that_says_nothing_of_requests_is_not_enough_where_they_are_masked() -> None:
+    masking = CRM.model_copy(update={"mask_requests": True})
+    for body, refused in ((b'{"a": 1}', True), (b"", False)):
+        one = HttpStory().request("POST", "/crm/v1/pay", body=body, content_type="application/json")
+        one.expect(Login).feed(LoggedIn(identity=IDENTITY, resource=masking)).expect(Record).expect(Ask)
+        looked(allowed(one, Plan(statements=(), body=BodyPlan())))
+        assert (
+            any(isinstance(e, Record) and isinstance(e.event, OperationRefused) for e in one.all) is refused
+        )
+        assert any(isinstance(e, Dial) for e in one.all) is not refused

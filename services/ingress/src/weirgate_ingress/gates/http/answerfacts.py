@@ -28,7 +28,7 @@ from weirgate_wire.error import PeerError
 DOCUMENT_LIMIT_BYTES: Final = 1 << 20
 _STEP_BYTES: Final = 16 * 1024
 _CARRIES: Final = re.compile(rb'"(?:usage|model|tool_calls|[a-z_]*tool_use|[a-z_]+_call)"')
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_DATA: Final = re.compile(rb"data:([^\r\n]*+)")
 _MODEL: Final = re.compile(r"[\x21-\x7e]{1,256}")
 _TOOL: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
 """A model may put anything into a name; only what looks like one is a fact."""
@@ -56,7 +56,7 @@ class AnswerFacts:
         self._decoder: Coding | None = None
         self._waiting = bytearray()
         self._left = False
-        """What waits is more than is read: skip to the end of the event."""
+        """The line that is coming in is longer than what is read: skip to its end."""
         self._model = ""
         self._counts: dict[str, int] = {}
         self._tools: set[str] = set()
@@ -84,7 +84,7 @@ class AnswerFacts:
         """Return what came back, with what the answer says of itself. The answer is over."""
         if self._reads and self._waiting and not self._left:
             if self._events:
-                self._lines(b"\n\n")
+                self._lines(b"\n")
             else:
                 self._read(bytes(self._waiting))
         self._waiting.clear()
@@ -107,18 +107,21 @@ class AnswerFacts:
 
     def _lines(self, plain: bytes) -> None:
         """Take some of an event stream; each line of data is read by itself, as these APIs send them."""
-        lines = _LINE_END.split(plain)
-        for number, line in enumerate(lines):
-            if number:
-                if not self._left and self._waiting.startswith(b"data:"):
-                    self._read(bytes(self._waiting[5:]))
-                self._waiting.clear()
+        end = max(plain.rfind(b"\n"), plain.rfind(b"\r")) + 1
+        if end:
+            whole = bytes(self._waiting) + plain[:end]
+            self._waiting.clear()
+            if self._left:
+                whole = whole[_skipped(whole) :]
                 self._left = False
-            if self._left or len(self._waiting) + len(line) > DOCUMENT_LIMIT_BYTES:
-                self._left = True
-                self._waiting.clear()
-            else:
-                self._waiting += line
+            # Searched for, not taken apart line by line: who sends a million empty lines costs nothing.
+            for line in _DATA.finditer(whole):
+                if line.start() == 0 or whole[line.start() - 1] in b"\r\n":
+                    self._read(line[1])
+        self._waiting += plain[end:]
+        if len(self._waiting) > DOCUMENT_LIMIT_BYTES:
+            self._left = True
+            self._waiting.clear()
 
     # ------------------------------------------------------------ documents
 
@@ -153,6 +156,12 @@ class AnswerFacts:
             total_tokens=found("total_tokens"),
             cached_tokens=read if read is not None else found(_DETAIL),
         )
+
+
+def _skipped(whole: bytes) -> int:
+    """Return where the line after the first one begins."""
+    ends = [at for at in (whole.find(b"\n"), whole.find(b"\r")) if at >= 0]
+    return min(ends) + 1 if ends else len(whole)
 
 
 def _counted(usage: Members) -> Iterator[tuple[str, int]]:

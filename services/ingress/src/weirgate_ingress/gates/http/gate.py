@@ -19,7 +19,8 @@ Invariants, held by tests and by fuzzing:
 
 1. Nothing of an operation is in ``SendHead`` or ``Send(UPSTREAM)`` before ``Answered(Allowed)`` with its number
    and digest.
-2. What the upstream is sent is written anew from what was judged; no head is passed on as it came.
+2. What the upstream is sent is written anew from what was judged; no head is passed on as it came. A body goes as it
+   was judged, or masked as the plan says.
 3. Nothing is in ``Send(AGENT)`` as part of an operation that the ``Tape`` right before it does not hold.
 4. Exactly one of finished, failed, abandoned, refused (or the policy's denied) is recorded for each operation.
 5. Where the streams are cut changes nothing but how effects are grouped.
@@ -373,7 +374,8 @@ class HttpGate:
         operation.plan = plan
         operation.unmask = frozenset(verdict.unmask)
         operation.size_limit_bytes = verdict.limits.size_bytes
-        return requestmask.prepare(operation, self._bodies)
+        assert self._resource is not None
+        return requestmask.prepare(operation, self._bodies, self._resource)
 
     # ------------------------------------------------------------ sending on
 

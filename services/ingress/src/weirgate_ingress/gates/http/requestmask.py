@@ -7,6 +7,7 @@ of the request is sent, so whatever is wrong with it is a refusal; one that stre
 be masked to its end the upstream sees it break off, without the last chunk: no request (RFC 9112 section 8).
 """
 
+from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.http.header import DIGESTS
@@ -28,14 +29,17 @@ class RequestBroken(Exception):
         self.refusal = refusal
 
 
-def prepare(operation: Operation, bodies: Bodies) -> Refusal | None:
+def prepare(operation: Operation, bodies: Bodies, resource: ResourceDocument) -> Refusal | None:
     """Mask the body of an allowed request, or make ready to while it streams; say why it must not be sent on.
 
     Where the plan masks no requests, or nothing is in the body, nothing is changed.
     """
     plan = operation.plan
-    if plan is None or plan.request is None or operation.call.body is None:
+    if plan is None or operation.call.body is None:
         return None
+    if plan.request is None:
+        # Masking does not know yet, or is of a release that never will.
+        return _unplanned(resource) if resource.mask_requests else None
     if operation.whole == b"" or (operation.whole is None and operation.body.done):
         return None
     try:
@@ -89,6 +93,14 @@ def _mask(sent: RequestHead, plan: Plan, bodies: Bodies) -> Body | None:
         # A mebibyte may unpack to a thousand, and the agent decides how often.
         raise Unreadable("it has a content coding")
     return bodies.body(as_answer, _EVERYTHING, type=type, parameters=parameters, codings=())
+
+
+def _unplanned(resource: ResourceDocument) -> Refusal:
+    return Refusal(
+        code=RefusalCode.PLAN_MISMATCH,
+        reason=f"Requests to {resource.name} are masked, and the mask plan does not say how.",
+        hint="Send it again.",
+    )
 
 
 def _mismatch(reason: str) -> Refusal:
