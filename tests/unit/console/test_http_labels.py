@@ -75,3 +75,20 @@ def test_a_masking_rule_for_a_label_of_a_field_is_not_idle() -> None:
     assert checked(masking, labels(resource="crm", fields={"* /note": "crm.note"})) == []
     (warning,) = checked(masking)
     assert warning.severity == "warning"
+
+
+def test_labels_of_requests_fit_a_resource_that_masks_requests_and_has_the_route() -> None:
+    model = {"name": "llm", "protocol": "http", "upstream": "https://llm", "api": "openai"}
+    given = {"resource": "llm", "request_fields": {"/v1/chat/completions /user": "pii.name"}}
+    sent = Sent(kind="labels", body=given, file="l.yaml", lines={"request_fields": 3})
+    masking = STANDING | {("resource", "llm"): model | {"mask_requests": True}}
+    assert checked(sent, standing=masking) == []
+    (found,) = checked(sent, standing=STANDING | {("resource", "llm"): model})
+    assert found.what == "'llm' does not mask requests, so the labels would never apply"
+    wrong = Sent(
+        kind="labels", body=given | {"request_fields": {"/v1/chat /user": "pii.name"}}, file="l.yaml"
+    )
+    (found,) = checked(wrong, standing=masking)
+    assert "has no route '/v1/chat'" in found.what
+    (found,) = checked(Sent(kind="labels", body=given | {"resource": "shop"}, file="l.yaml"))
+    assert "has no request_fields" in found.what

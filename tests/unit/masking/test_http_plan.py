@@ -280,3 +280,32 @@ async def test_a_new_label_or_resource_changes_the_plan_of_the_same_call(world: 
     last = world.ask(call()).plan.body
     assert last is not None
     assert last.unread == "pass"
+
+
+def test_requests_are_planned_only_where_the_resource_masks_them_and_refused_where_they_cannot_be_read() -> (
+    None
+):
+    assert planned(call()).request is None
+    document = ResourceDocument.model_validate(CRM | {"mask_requests": True})
+    fields = {f"{CUSTOMER} /name": "pii.name", f"{ORDERS} /card": "payment.card", "* /**/ssn": "pii.ssn"}
+    state = CallState(resource=document, fields={}, request_fields=fields, rules=RULES)
+    found = plan_call(call(), state)
+    assert found.body == BodyPlan(fields=(), unread="pass")
+    assert found.request == BodyPlan(
+        unread="refuse",
+        fields=(
+            FieldPlan(pattern="/**/ssn", labels=("pii.ssn",), transform=REDACT),
+            FieldPlan(pattern="/name", labels=("pii.name",), transform=REDACT),
+        ),
+    )
+    passing = ResourceDocument.model_validate(CRM | {"mask_requests": True, "unread": "pass"})
+    request = plan_call(call(), CallState(resource=passing, fields=FIELDS, rules=RULES)).request
+    assert request == BodyPlan(fields=(), unread="pass")
+
+
+def test_the_routes_of_a_pack_are_known_to_the_planner() -> None:
+    chat = "/v1/chat/completions"
+    fields = {f"{chat} /a": "pii.email", "/v1/embeddings /b": "pii.email"}
+    asked = call(chat, path=chat)
+    assert patterns(asked, fields=fields, routes=[], api="openai") == ["/a"]
+    assert patterns(asked, fields=fields, routes=[]) == ["/a", "/b"]

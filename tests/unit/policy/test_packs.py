@@ -6,24 +6,30 @@ import pytest
 import yaml
 
 from weirgate_cli.apply import Documents, load
+from weirgate_contracts.modelapi import joined
 from weirgate_policy.bundle import Known, check
 from weirgate_policy.testing import Case, run_cases
 
 PACKS = Path(__file__).parents[3] / "deploy" / "packs"
 
 
-@pytest.mark.parametrize("pack", ["starter", "allow-all"])
+@pytest.mark.parametrize("pack", ["starter", "allow-all", "models"])
 def test_a_pack_can_be_published_as_it_is(pack: str) -> None:
     found = load(PACKS / pack)
     assert isinstance(found, Documents), found
     assert not found.warnings
     policies = {one.name: str(one.body["cedar"]) for one in found.documents if one.kind == "policy"}
     labels = {"pii.email", "pay.salary", "payment.card"}
-    known = Known(resources={"shop"}, reviewers={"dba"}, labels=labels, routes={})
+    known = Known(
+        resources={"shop", "models"},
+        reviewers={"dba", "model-owners"},
+        labels=labels,
+        routes={"models": joined("openai", ())},
+    )
     assert check(policies, known) == []
 
 
-@pytest.mark.parametrize("pack", ["starter", "allow-all"])
+@pytest.mark.parametrize("pack", ["starter", "allow-all", "models"])
 def test_every_file_of_a_pack_is_named_by_a_document(pack: str) -> None:
     named = {
         body["file"]
@@ -60,3 +66,9 @@ def test_allow_all_published_over_the_starter_pack_allows_everything() -> None:
     refused = {said(one.case) for one in outcomes if one.got == "deny"}
     assert refused == {"selec 1"}
     assert {one.case.agent for one in outcomes if one.got == "hold"} == {"writer"}
+
+
+def test_the_pack_for_models_permits_by_name_and_refuses_what_it_cannot_read() -> None:
+    outcomes = run_cases([Path(__file__).parent / "models.cases.yaml"], policies=policies_of("models"))
+    assert [f"{one.line}: {said(one.case)}: {one.problem}" for one in outcomes if not one.passed] == []
+    assert {one.got for one in outcomes} == {"allow", "deny", "hold"}

@@ -16,6 +16,7 @@ from weirgate_contracts.events import (
 from weirgate_contracts.http import HttpBody, HttpCall, HttpResponse, call_text
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.masking import BodyPlan, FieldPlan, Plan, Transform
+from weirgate_contracts.model import ModelCall, ModelUsage
 from weirgate_contracts.operation import Touched
 from weirgate_recorder import tail
 from weirgate_recorder.merge import OPERATION_COLUMNS
@@ -188,3 +189,23 @@ def test_sql_is_shown_as_it_always_was() -> None:
         "      masks     2 cells",
         "      judged    policy 3, masking 4, catalog c1, log 1",
     ]
+
+
+def test_a_call_of_a_model_shows_which_one_what_it_cost_and_the_tools_it_asked_for() -> None:
+    model = ModelCall(api="openai", shape="chat", name="small")
+    call = HttpCall(method="POST", path="/v1/chat/completions", route="/v1/chat/completions", model=model)
+    usage = ModelUsage(model="small-1", input_tokens=1200, output_tokens=7)
+    response = HttpResponse(status=200, usage=usage, tools=("news", "weather"))
+    first = asked(call)
+    assert row(first)["model"] == "small"
+    found = row(first, OperationFinished(**WHERE, outcome="ok", response=response))
+    assert (found["model"], found["input_tokens"], found["output_tokens"]) == ("small-1", 1200, 7)
+    assert found["tools_called"] == '{"news","weather"}'
+    assert set(found) - {"sequence"} <= set(OPERATION_COLUMNS)
+    assert line(OperationFinished(**WHERE, outcome="ok", response=response)).endswith("small-1 1200+7 tokens")
+    unnamed = ModelUsage(input_tokens=3)
+    kept = row(
+        first, OperationFinished(**WHERE, outcome="ok", response=HttpResponse(status=200, usage=unnamed))
+    )
+    assert (kept["model"], kept["input_tokens"]) == ("small", 3)
+    assert "output_tokens" not in kept

@@ -124,6 +124,11 @@ class ConfigFeed:
         return self._fields
 
     @property
+    def request_fields(self) -> Mapping[str, Mapping[str, str]]:
+        """Per resource of HTTP: route and pattern, in bodies of requests, to label."""
+        return self._request_fields
+
+    @property
     def masking(self) -> tuple[MaskingRule, ...]:
         """Masking rules in order; of several documents, by name. The first that matches a label counts."""
         return self._masking
@@ -241,6 +246,7 @@ class ConfigFeed:
         labels = [each for each in documents if isinstance(each, LabelsDocument)]
         self._labels = _merged((each.resource, each.columns) for each in labels)
         self._fields = _merged((each.resource, each.fields) for each in labels)
+        self._request_fields = _merged((each.resource, each.request_fields) for each in labels)
         self._masking = tuple(
             rule for each in documents if isinstance(each, MaskingDocument) for rule in each.rules
         )

@@ -95,7 +95,7 @@ def judge_cases(
         testing = _testing()
         try:
             outcomes: list[Any] = testing.run_cases(
-                cases, policies=policies, labels=_labels(paths), routes=_routes(paths)
+                cases, policies=policies, labels=_labels(paths), routes=_routes(paths), apis=_apis(paths)
             )
         except (testing.BadCases, testing.BundleError) as error:
             raise Failed(str(error), "'weirgate policy check' says what is wrong with policies") from error
@@ -190,6 +190,14 @@ def _labels(paths: list[Path]) -> dict[str, dict[str, str]]:
 
 def _routes(paths: list[Path]) -> dict[str, list[str]]:
     return {one.name: list(one.body.get("routes", ())) for one in _documents(paths) if one.kind == "resource"}
+
+
+def _apis(paths: list[Path]) -> dict[str, Any]:
+    return {
+        one.name: one.body["api"]
+        for one in _documents(paths)
+        if one.kind == "resource" and one.body.get("api") is not None
+    }
 
 
 def _documents(paths: list[Path]) -> Sequence[Any]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from weirgate_contracts.masking import MaskingRule
+from weirgate_contracts.model import ModelApi
 from weirgate_contracts.value import LabelName, ResourceName, Value
 
 CREDENTIAL_SCHEMES = ("env", "file")
@@ -60,6 +61,11 @@ class ResourceDocument(Value):
     unread: Literal["pass", "refuse"] | None = None
     """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
     has labels, else passed."""
+    api: ModelApi | None = None
+    """Of HTTP: the model API it speaks. Its routes need not be listed, and rules can read which model is asked."""
+    mask_requests: bool = False
+    """Of HTTP: the bodies of requests are masked before they are sent on, as those of answers are, and for every label:
+    it is the upstream that must not see them. A body masking cannot read is refused, unless ``unread`` is ``pass``."""
 
     hold_wait_s: int | None = Field(default=None, ge=0, le=HOLD_WAIT_LIMIT_S, strict=True)
     """Of HTTP: how long a held request waits in flight before the agent is told to come back (202); 0: not at all.
@@ -102,8 +108,8 @@ class ResourceDocument(Value):
                 of = urlsplit(address or self.upstream)
                 if of.scheme not in ("postgresql", "postgres") or not of.hostname or not of.username:
                     raise ValueError("write postgresql://user@host:port/database")
-            only_http = ("inject", "ca", "routes", "unread", "hold_wait_s")
-            if given := [name for name in only_http if getattr(self, name) not in (None, (), "")]:
+            only_http = ("inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s")
+            if given := [name for name in only_http if getattr(self, name) not in (None, (), "", False)]:
                 raise ValueError(f"{given[0]!r} is for protocol http")
             return self
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -112,6 +118,8 @@ class ResourceDocument(Value):
             raise ValueError(
                 "an upstream of HTTP has no user, query or fragment; write https://host:port/base"
             )
+        if self.api is not None and self.protocol != "http":
+            raise ValueError("'api' is for protocol http")
         if self.catalog is not None or self.catalog_credential is not None:
             raise ValueError("'catalog' is for protocol postgres")
         if (self.credential is None) != (self.inject is None):
@@ -128,6 +136,8 @@ class LabelsDocument(Value):
     fields: dict[str, LabelName] = Field(default_factory=dict)
     """Of HTTP: a route and a pattern (``FieldPlan.pattern``) to label: ``/v1/customers/{id} /email``, or ``* /**/ssn``
     for every route."""
+    request_fields: dict[str, LabelName] = Field(default_factory=dict)
+    """The same for bodies of requests, where the resource says ``mask_requests``."""
 
     @field_validator("columns")
     @classmethod
@@ -137,7 +147,7 @@ class LabelsDocument(Value):
                 raise ValueError(f"{column!r}: write schema.table.column")
         return value
 
-    @field_validator("fields")
+    @field_validator("fields", "request_fields")
     @classmethod
     def _check_fields(cls, value: dict[str, str]) -> dict[str, str]:
         for field in value:

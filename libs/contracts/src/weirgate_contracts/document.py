@@ -41,6 +41,7 @@ _PATTERNS = {
     "label": "a label in lower case, its families joined by dots, such as pii.email; or pii.* for a family",
     "columns": "a label in lower case, its families joined by dots, such as pii.email",
     "fields": "a label in lower case, its families joined by dots, such as pii.email",
+    "request_fields": "a label in lower case, its families joined by dots, such as pii.email",
 }
 
 
@@ -163,8 +164,11 @@ _EXAMPLES = {
     "routes": "write a list: 'routes: [\"/v1/customers/{id}\"]'",
     "unread": "write 'unread: refuse' or 'unread: pass'",
     "hold_wait_s": "write 'hold_wait_s: 30', whole seconds from 0 (at once) to 3600",
+    "api": "write 'api: openai' or 'api: anthropic'",
+    "mask_requests": "write 'mask_requests: true' or 'mask_requests: false'",
     "columns": "write 'columns: {public.customers.email: pii.email}'",
     "fields": "write 'fields: {\"/v1/customers/{id} /email\": pii.email}'",
+    "request_fields": "write 'request_fields: {\"* /messages/*/name\": pii.name}'",
     "rules": "write a list: '- {label: \"pii.*\", transform: redact}'",
     "transform": "write 'transform: redact', or partial, null, generalise, pseudonym, format",
     "kind": "redact, partial, null, generalise, pseudonym or format",

@@ -1,11 +1,13 @@
 """One HTTP exchange as a judged thing: what an agent asks for, in the one form that is also sent on."""
 
+import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from pydantic import Field
 
 from weirgate_contracts.mcp import McpCall
+from weirgate_contracts.model import ModelCall, ModelName, ModelUsage
 from weirgate_contracts.value import Value, is_absent
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -76,6 +78,8 @@ class HttpCall(Value):
     """``None``: it has none."""
     mcp: McpCall | None = Field(default=None, exclude_if=is_absent)
     """Of a resource of protocol ``mcp``: the message its body is."""
+    model: ModelCall | None = Field(default=None, exclude_if=is_absent)
+    """Of a resource with an ``api``: what is asked of a model, where that can be read in one way only."""
 
 
 class HttpResponse(Value):
@@ -84,3 +88,27 @@ class HttpResponse(Value):
     status: int
     type: str = ""
     """Media type without parameters, lower case."""
+    usage: ModelUsage | None = Field(default=None, exclude_if=is_absent)
+    """Of a call of a model: what the answer says it cost."""
+    tools: tuple[ModelName, ...] | None = Field(default=None, exclude_if=is_absent)
+    """Of a call of a model: names of the tools the answer asks to be called, sorted."""
+
+
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.I)
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+def is_json(type: str) -> bool:
+    """Say whether a media type is JSON."""
+    return type == "application/json" or type.endswith("+json")
+
+
+def is_plain(call: HttpCall) -> bool:
+    """Say whether the body of a call stands there in UTF-8, without content coding, by what its head says."""
+    types = [one.value for one in call.headers if one.name == "content-type"]
+    coded = any(
+        one.name == "content-encoding" and one.value.strip().lower() not in ("", "identity")
+        for one in call.headers
+    )
+    charsets = [found.lower() for type in types for found in _CHARSET.findall(type)]
+    return not coded and len(types) < 2 and all(one in _CHARSETS for one in charsets)

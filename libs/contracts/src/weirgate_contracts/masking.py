@@ -109,6 +109,8 @@ class Plan(Value):
     statements: tuple[StatementPlan, ...]
     body: BodyPlan | None = Field(default=None, exclude_if=is_absent)
     """Set exactly for HTTP."""
+    request: BodyPlan | None = Field(default=None, exclude_if=is_absent)
+    """Set where the body of the request is masked before it is sent on, whatever the verdict unmasks."""
     labelled: tuple[LabelledColumn, ...] = ()
     """Every labelled column of the relations the operation can reach."""
     detectors: tuple[DetectorPlan, ...] = ()

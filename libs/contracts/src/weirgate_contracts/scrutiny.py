@@ -24,9 +24,10 @@ _NEVER_EMPTY: Mapping[str, tuple[str, ...]] = {
 _SCHEMES = {"postgres": ("postgresql", "postgres"), "http": ("http", "https")}
 _ADDRESSES = {"postgres": "postgresql://user@host:port/database", "http": "https://host:port/base"}
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    "http": ("inject", "ca", "routes", "unread", "hold_wait_s"),
+    "http": ("inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s"),
     "postgres": ("catalog", "catalog_credential"),
 }
+_LABELLED = ("columns", "fields", "request_fields")
 _NAME = re.compile(r"\{([^/{}]*)\}")
 _PERCENT = re.compile(r"%(?![0-9A-F]{2})")
 _NEVER_CODED = re.compile(r"%(?:2[DEF]|3[0-9]|4[1-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
@@ -67,9 +68,9 @@ def scrutinise(kind: ConfigKind, body: Mapping[str, Any]) -> Iterator[Complaint]
 
 
 def _labels(body: Mapping[str, Any]) -> Iterator[Complaint]:
-    # A document as published holds both, the one it does not need empty.
-    if not body.get("columns") and not body.get("fields"):
-        given = next((field for field in ("columns", "fields") if field in body), None)
+    # A document as published holds all of them, those it does not need empty.
+    if not any(body.get(field) for field in _LABELLED):
+        given = next((field for field in _LABELLED if field in body), None)
         if given is not None:
             yield Complaint(path=(given,), what=f"{given!r} is empty", right="give at least one")
             return
@@ -87,10 +88,11 @@ def _labels(body: Mapping[str, Any]) -> Iterator[Complaint]:
                 what=f"{column!r} is no column",
                 right="write schema.table.column, for instance public.customers.email",
             )
-    for field in _keys(body.get("fields")):
-        if (wrong := _wrong_field(field)) is not None:
-            what, right = wrong
-            yield Complaint(path=("fields", field), what=f"{field!r} is no field: {what}", right=right)
+    for kind in ("fields", "request_fields"):
+        for field in _keys(body.get(kind)):
+            if (wrong := _wrong_field(field)) is not None:
+                what, right = wrong
+                yield Complaint(path=(kind, field), what=f"{field!r} is no field: {what}", right=right)
 
 
 def _wrong_field(field: str) -> tuple[str, str] | None:

@@ -19,11 +19,14 @@ PATTERNS = (
     "/choices/*/delta/reasoning_content",
     "/choices/*/delta/function_call/arguments",
     "/choices/*/delta/tool_calls/*/function/arguments",
+    "/choices/*/delta/tool_calls/*/custom/input",
+    "/choices/*/delta/audio/transcript",
     "/choices/*/text",
     "/delta",
     "/delta/text",
     "/delta/partial_json",
     "/delta/thinking",
+    "/completion",
 )
 """Where deltas stand, as field patterns."""
 _STEPS = tuple(tuple(pattern[1:].split("/")) for pattern in PATTERNS)

@@ -24,6 +24,7 @@ from weirgate_contracts.document import (
     read_kind,
 )
 from weirgate_contracts.labels import DETECTOR_LABELS
+from weirgate_contracts.modelapi import joined
 from weirgate_contracts.value import Value, label_matches
 
 CHECKERS = "weirgate.checkers"
@@ -144,7 +145,7 @@ def names_in(bodies: Bodies) -> Known:
         reviewers=frozenset(name for kind, name in bodies if kind == "reviewers"),
         labels=frozenset({*_given_labels(bodies), *(label for label in masked if "*" not in label)}),
         routes={
-            name: tuple(body.get("routes") or ())
+            name: joined(body.get("api"), tuple(body.get("routes") or ()))
             for (kind, name), body in bodies.items()
             if kind == "resource" and body.get("protocol") == "http"
         },
@@ -203,7 +204,8 @@ def _given_labels(bodies: Bodies) -> set[str]:
     return {
         str(label)
         for body in labelled
-        for label in (*body["columns"].values(), *body.get("fields", {}).values())
+        for field in ("columns", "fields", "request_fields")
+        for label in body.get(field, {}).values()
     }
 
 

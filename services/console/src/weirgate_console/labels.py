@@ -9,6 +9,7 @@ from typing import Any
 
 from weirgate_contracts.config import LabelsDocument, ResourceDocument
 from weirgate_contracts.document import Complaint, Path, meant
+from weirgate_contracts.modelapi import joined
 
 _HOLDS = {"postgres": "columns", "http": "fields"}
 _RIGHT = {
@@ -48,16 +49,24 @@ def unfit_labels(
 def _unfit(labels: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Complaint]:
     protocol, name = str(resource["protocol"]), str(resource["name"])
     held = _HOLDS.get(protocol)
+    if held == "columns" and labels.get("request_fields"):
+        what = f"{name!r} is a resource of 'protocol: {protocol}' and has no request_fields"
+        yield Complaint(path=("request_fields",), what=what, right=_RIGHT["columns"])
     for other in _HOLDS.values():
         if other != held and labels.get(other):
             what = f"{name!r} is a resource of 'protocol: {protocol}' and has no {other}"
             yield Complaint(path=(other,), what=what, right=_RIGHT.get(held or ""))
     if held != "fields":
         return
-    routes = tuple(str(route) for route in resource.get("routes", ()))
-    for field in labels.get("fields", {}):
-        route = str(field).partition(" ")[0]
-        if route != "*" and route not in routes:
-            what = f"{name!r} has no route {route!r}, so the label would never apply"
-            right = meant(route, routes) if routes else f"add it to 'routes' of {name!r}, or write '*'"
-            yield Complaint(path=("fields", str(field)), what=what, right=right)
+    routes = joined(resource.get("api"), tuple(str(route) for route in resource.get("routes", ())))
+    for kind in ("fields", "request_fields"):
+        for field in labels.get(kind, {}):
+            route = str(field).partition(" ")[0]
+            if route != "*" and route not in routes:
+                what = f"{name!r} has no route {route!r}, so the label would never apply"
+                right = meant(route, routes) if routes else f"add it to 'routes' of {name!r}, or write '*'"
+                yield Complaint(path=(kind, str(field)), what=what, right=right)
+    if labels.get("request_fields") and not resource.get("mask_requests"):
+        what = f"{name!r} does not mask requests, so the labels would never apply"
+        right = f"write 'mask_requests: true' in the resource {name!r}"
+        yield Complaint(path=("request_fields",), what=what, right=right)

@@ -1,4 +1,4 @@
-"""The planner of HTTP: an intercepted call in, a mask plan for the body of its answer out. Pure.
+"""The planner of HTTP: an intercepted call in, a mask plan for the body of its answer out, and for its own. Pure.
 
 A label stands on a route and a pattern: ``/v1/customers/{id} /email``, or ``* /**/ssn`` for every route. What
 is not certain is masked, and what cannot be known makes the plan impossible, which ingress refuses:
@@ -13,16 +13,19 @@ a pattern with several labels                            the strictest of their 
 a label no rule matches                                  ``redact``
 a body of a type that cannot be read                     as the resource says; where it says nothing it is
                                                          refused if the resource has any label, else passed
+a request, where the resource masks requests             the labels for requests in the same way; a body that
+                                                         cannot be read is refused, unless the resource says
 a resource that is not registered, or is not of HTTP     impossible
 =======================================================  ==============================================
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import OperationIntercepted
 from weirgate_contracts.masking import BodyPlan, FieldPlan, MaskingRule, Plan
+from weirgate_contracts.modelapi import routes_of
 from weirgate_contracts.route import match_route
 from weirgate_masking.rules import Rules
 
@@ -35,6 +38,8 @@ class CallState:
     """``None``: it is not registered."""
     fields: Mapping[str, str]
     """Of the resource: route and pattern to label."""
+    request_fields: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The same for bodies of requests."""
     rules: tuple[MaskingRule, ...] = ()
 
 
@@ -48,7 +53,7 @@ def certain_route(operation: OperationIntercepted, resource: ResourceDocument | 
     call = operation.call
     if call is None or call.route is None or resource is None:
         return None
-    found = match_route(resource.routes, call.path)
+    found = match_route(routes_of(resource), call.path)
     return call.route if found is not None and found[0] == call.route else None
 
 
@@ -63,11 +68,19 @@ def plan_call(operation: OperationIntercepted, state: CallState) -> Plan:
         return Plan(statements=(), impossible="the operation is no HTTP call")
     rules = Rules(state.rules, operation.identity.groups)
     unread = resource.unread or ("refuse" if state.fields else "pass")
-    fields = tuple(
-        FieldPlan(pattern=pattern, labels=labels, transform=rules.strictest(labels))
-        for pattern, labels in _labelled(state.fields, certain_route(operation, resource), resource.routes)
-    )
-    return Plan(statements=(), body=BodyPlan(fields=fields, unread=unread), detectors=rules.detectors)
+    route, routes = certain_route(operation, resource), routes_of(resource)
+
+    def planned(labelled: Mapping[str, str]) -> tuple[FieldPlan, ...]:
+        return tuple(
+            FieldPlan(pattern=pattern, labels=labels, transform=rules.strictest(labels))
+            for pattern, labels in _labelled(labelled, route, routes)
+        )
+
+    request = None
+    if resource.mask_requests:
+        request = BodyPlan(fields=planned(state.request_fields), unread=resource.unread or "refuse")
+    body = BodyPlan(fields=planned(state.fields), unread=unread)
+    return Plan(statements=(), body=body, request=request, detectors=rules.detectors)
 
 
 def _labelled(
@@ -77,8 +90,8 @@ def _labelled(
     # Left out is only what certainly belongs to another route: "*" and routes nobody knows stay.
     elsewhere = frozenset(routes) - {route} if route is not None else frozenset[str]()
     found: dict[str, set[str]] = {}
-    for field, label in fields.items():
-        of, _, pattern = field.partition(" ")
+    for place, label in fields.items():
+        of, _, pattern = place.partition(" ")
         if of not in elsewhere:
             found.setdefault(pattern, set()).add(label)
     return [(pattern, tuple(sorted(labels))) for pattern, labels in sorted(found.items())]

@@ -153,6 +153,7 @@ class PlanningDesk:
         state = CallState(
             resource=self.feed.resources.get(operation.resource),
             fields=self.feed.fields.get(operation.resource, {}),
+            request_fields=self.feed.request_fields.get(operation.resource, {}),
             rules=self.feed.masking,
         )
         if operation.call is None or operation.statements or operation.protocol != "http":

@@ -24,7 +24,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from weirgate_contracts.http import BODY_TEXT_LIMIT_BYTES, READ_TYPES, HttpCall
+from weirgate_contracts.http import BODY_TEXT_LIMIT_BYTES, READ_TYPES, HttpCall, is_json, is_plain
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_policy.tag import Tagged, tagged
 
@@ -34,8 +34,6 @@ FORM = "application/x-www-form-urlencoded"
 DEPTH_LIMIT = 200
 """Objects and arrays within each other; what is deeper is not read."""
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
-_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.I)
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +86,6 @@ class _Doubtful(ValueError):
     """It can be read in more than one way."""
 
 
-def is_json(type: str) -> bool:
-    """Say whether a media type is JSON."""
-    return type == "application/json" or type.endswith("+json")
-
-
 def read_fields(call: HttpCall) -> Fields | Unread:
     """Return the fields of a call's body. A call without one has none."""
     body = call.body
@@ -102,7 +95,7 @@ def read_fields(call: HttpCall) -> Fields | Unread:
         return _TYPE
     if not body.whole:
         return _LARGE
-    if not _plain(call):
+    if not is_plain(call):
         return _CODED
     if body.text is None:
         return _LARGE if (body.size_bytes or 0) > BODY_TEXT_LIMIT_BYTES else _MALFORMED
@@ -110,16 +103,6 @@ def read_fields(call: HttpCall) -> Fields | Unread:
         return _form(body.text) if body.type == FORM else _json(body.text)
     except (ValueError, RecursionError):
         return _MALFORMED
-
-
-def _plain(call: HttpCall) -> bool:
-    types = [one.value for one in call.headers if one.name == "content-type"]
-    coded = any(
-        one.name == "content-encoding" and one.value.strip().lower() not in ("", "identity")
-        for one in call.headers
-    )
-    charsets = [found.lower() for type in types for found in _CHARSET.findall(type)]
-    return not coded and len(types) < 2 and all(one in _CHARSETS for one in charsets)
 
 
 def _form(text: str) -> Fields:

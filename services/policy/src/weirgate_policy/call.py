@@ -10,7 +10,8 @@ question                      asked on
 
 Invariants: the route is worked out here, from the configuration the verdict is given under, and one that ingress
 saw differently is refused; a body that was not read whole is never held (an approval would be bound to what
-nobody read); no value of a query, header or body stands in a refusal or in ``touched``.
+nobody read); a call that may ask a model nobody could read is refused where a rule for it reads the model; no value
+of a query, header or body stands in a refusal or in ``touched``.
 """
 
 from dataclasses import replace
@@ -22,7 +23,9 @@ from weirgate_contracts.refusal import Refusal
 from weirgate_contracts.route import match_route
 from weirgate_policy import wording
 from weirgate_policy.body import Fields, Unread, read_fields
+from weirgate_policy.entity import route_id
 from weirgate_policy.finding import Finding, JudgingState, base_context, unmasked
+from weirgate_policy.modelfacts import facts_of, reads_model
 from weirgate_policy.obligation import strictest
 from weirgate_policy.pair import Pair
 from weirgate_policy.rule import WHOLE_CONTEXT
@@ -70,6 +73,8 @@ class _Judging:
         found = match_route(asking.view.routes, call.path)
         if (call.route, call.arguments) != (found or (None, {})):
             return Finding(refusal=wording.routes_changed(operation.resource))
+        if call.model is not None and call.model.api != asking.view.api:
+            return Finding(refusal=wording.routes_changed(operation.resource))
         action = action_of(call.method)
         touched = (_touched(action, call),)
         base = base_context(operation)
@@ -79,6 +84,8 @@ class _Judging:
         )
         rulings: list[Ruling] = []
         for pair, context in questions:
+            if pair.action == action and (refusal := self._model_unread(pair)) is not None:
+                return Finding(refusal=refusal, rules=refusal.rules, touched=touched)
             ((_, ruling),) = asking.ask(operation.identity, [pair], context)
             if not ruling.permitted:
                 refusal = self._refused(pair, ruling)
@@ -95,6 +102,26 @@ class _Judging:
             obligation=replace(asked, rows=None),
             unmask=self._unmasked(base),
         )
+
+    def _model_unread(self, pair: Pair) -> Refusal | None:
+        """Refuse a call that may ask a model nobody could read, where a rule for it reads the model."""
+        call, asking, identity = self.call, self.asking, self.operation.identity
+        if asking.view.api is None or call.body is None or call.model is not None:
+            return None
+        piece = asking.bundle.slice(identity.agent, frozenset(identity.groups), pair.action)
+        place = route_id(self.operation.resource, call.route or "")
+        reading = [
+            id for id, rule in piece.rules.items() if reads_model(rule, self.operation.resource, place)
+        ]
+        if not reading:
+            return None
+        return wording.RefusedCall(
+            action=pair.action,
+            method=call.method,
+            route=call.route,
+            resource=self.operation.resource,
+            rules=tuple(sorted(reading)),
+        ).by_model()
 
     def _unmasked(self, base: dict[str, ContextValue]) -> tuple[str, ...]:
         identity, uses = self.operation.identity, self.asking.bundle.uses
@@ -122,6 +149,8 @@ class _Judging:
         size = 0 if body is None else body.size_bytes
         if size is not None:
             found["bodySize"] = size
+        if call.model is not None:
+            found["model"] = facts_of(call.model)
         if isinstance(self.fields, Fields):
             found |= {"body": self.fields.values, "numbers": self.fields.numbers}
         return found

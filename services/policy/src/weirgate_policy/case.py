@@ -17,7 +17,8 @@ A file of cases::
         call: {method: GET, path: /v1/customers/7, query: {limit: 10}}
         expect: allow
 
-Of HTTP, ``call`` stands in place of ``sql``; ``routes`` beside ``cases`` gives the templates of its resource.
+Of HTTP, ``call`` stands in place of ``sql``; ``routes`` beside ``cases`` gives the templates of its resource, ``api``
+the model API it speaks.
 """
 
 import json
@@ -25,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -33,6 +34,8 @@ from pydantic import Field, ValidationError, model_validator
 from weirgate_contracts.config import ROUTE
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.identity import Identity
+from weirgate_contracts.model import ModelApi
+from weirgate_contracts.modelapi import joined
 from weirgate_contracts.operation import SessionContext, Statement
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_contracts.value import ResourceName, Value
@@ -106,6 +109,7 @@ class _CaseFile:
     catalog: Catalog | None
     labels: Mapping[str, str]
     routes: Sequence[str] | None = None
+    api: ModelApi | None = None
     cases: Sequence[tuple[int, Case]] = field(default_factory=list[tuple[int, Case]])
 
 
@@ -116,6 +120,7 @@ def run_cases(
     catalogs: Mapping[str, Catalog] | None = None,
     labels: Mapping[str, Mapping[str, str]] | None = None,
     routes: Mapping[str, Sequence[str]] | None = None,
+    apis: Mapping[str, ModelApi] | None = None,
 ) -> list[CaseOutcome]:
     """Judge every case of some files.
 
@@ -126,6 +131,7 @@ def run_cases(
         labels: By resource, ``schema.table.column`` or route and pattern to label; a file's own ``labels`` come
             on top.
         routes: By resource of HTTP, its templates; a file's own ``routes`` come first.
+        apis: By resource of HTTP, the model API it speaks; a file's own ``api`` comes first.
 
     Raises:
         BadCases: a file cannot be read, or a resource has no catalog and a statement is sent to it.
@@ -138,17 +144,22 @@ def run_cases(
         states: dict[tuple[str, bool], JudgingState] = {}
         for line, case in found.cases:
             key = (case.resource, case.call is not None)
-            listed = found.routes if found.routes is not None else (routes or {}).get(case.resource, ())
+            own = found.routes if found.routes is not None else (routes or {}).get(case.resource, ())
+            api = found.api or (apis or {}).get(case.resource)
+            listed = joined(api, tuple(own))
             if key not in states:
                 known = {**(labels or {}).get(case.resource, {}), **found.labels}
                 if case.call is not None:
-                    states[key] = call_state_of(case.resource, bundle=bundle, routes=listed, labels=known)
+                    states[key] = call_state_of(
+                        case.resource, bundle=bundle, routes=listed, labels=known, api=api
+                    )
                 else:
                     catalog = found.catalog or (catalogs or {}).get(case.resource)
                     if catalog is None:
                         raise BadCases(f"{path}:{line}: there is no catalog of {case.resource}")
                     states[key] = state_of(case.resource, bundle=bundle, catalog=catalog, labels=known)
-            outcomes.append(_outcome(str(path), line, case, judge(operation_of(case, listed), states[key])))
+            verdict = judge(operation_of(case, listed, api), states[key])
+            outcomes.append(_outcome(str(path), line, case, verdict))
     return outcomes
 
 
@@ -166,10 +177,16 @@ def state_of(
 
 
 def call_state_of(
-    resource: str, *, bundle: Bundle, routes: Sequence[str], labels: Mapping[str, str], revision: int = 0
+    resource: str,
+    *,
+    bundle: Bundle,
+    routes: Sequence[str],
+    labels: Mapping[str, str],
+    revision: int = 0,
+    api: ModelApi | None = None,
 ) -> JudgingState:
     """Return what calls of an HTTP resource are judged under, made without a service."""
-    view = ResourceView(name=resource, protocol="http", routes=routes)
+    view = ResourceView(name=resource, protocol="http", routes=routes, api=api)
     return JudgingState(
         revision=revision,
         read=touch,
@@ -178,9 +195,9 @@ def call_state_of(
     )
 
 
-def operation_of(case: Case, routes: Sequence[str] = ()) -> OperationIntercepted:
+def operation_of(case: Case, routes: Sequence[str] = (), api: ModelApi | None = None) -> OperationIntercepted:
     """Return the operation a case stands for; a call's path is looked up among the templates."""
-    call = case.call.call(routes) if case.call is not None else None
+    call = case.call.call(routes, api) if case.call is not None else None
     sql = case.sql or ""
     statement = Statement(text=sql, phase=case.phase, simple=case.phase == "run")
     return OperationIntercepted(
@@ -261,9 +278,9 @@ def _read(path: Path) -> _CaseFile:
     if not isinstance(whole, dict) or not isinstance(node, yaml.MappingNode):
         raise BadCases(f"{path}:1: write 'cases:' and a list under it")
     body = cast(dict[str, Any], whole)
-    if unknown := set(body) - {"catalog", "labels", "routes", "cases"}:
+    if unknown := set(body) - {"catalog", "labels", "routes", "api", "cases"}:
         names = ", ".join(sorted(map(str, unknown)))
-        raise BadCases(f"{path}:1: unknown {names}; known are catalog, labels, routes, cases")
+        raise BadCases(f"{path}:1: unknown {names}; known are catalog, labels, routes, api, cases")
     lines = _lines(node)
     cases: list[tuple[int, Case]] = []
     for number, one in enumerate(body.get("cases") or ()):
@@ -277,7 +294,10 @@ def _read(path: Path) -> _CaseFile:
         raise BadCases(f"{path}:1: there are no cases in it")
     routes = _routes(path, body["routes"]) if "routes" in body else None
     catalog = read_snapshot(path.parent / body["catalog"]) if "catalog" in body else None
-    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, routes=routes, cases=cases)
+    api = body.get("api")
+    if api is not None and api not in get_args(ModelApi):
+        raise BadCases(f"{path}:1: api: {api!r} is not known; write one of {', '.join(get_args(ModelApi))}")
+    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, routes=routes, api=api, cases=cases)
 
 
 def _routes(path: Path, given: object) -> list[str]:

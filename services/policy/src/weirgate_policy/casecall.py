@@ -8,10 +8,12 @@ from urllib.parse import unquote
 
 from pydantic import Field, field_validator
 
-from weirgate_contracts.http import BODY_TEXT_LIMIT_BYTES, HttpBody, HttpCall, HttpHeader
+from weirgate_contracts.http import BODY_TEXT_LIMIT_BYTES, HttpBody, HttpCall, HttpHeader, is_json
+from weirgate_contracts.model import ModelApi
+from weirgate_contracts.modelcall import read_model
 from weirgate_contracts.route import match_route
 from weirgate_contracts.value import Value
-from weirgate_policy.body import FORM, is_json
+from weirgate_policy.body import FORM
 
 
 class CaseCall(Value):
@@ -51,13 +53,13 @@ class CaseCall(Value):
             return value
         return {name: _text(one) for name, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
 
-    def call(self, routes: Sequence[str]) -> HttpCall:
+    def call(self, routes: Sequence[str], api: ModelApi | None = None) -> HttpCall:
         """Return it as ingress would make it of a request."""
         found = match_route(routes, self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         if self.body is not None and not isinstance(self.body, str):
             headers.setdefault("content-type", "application/json")
-        return HttpCall(
+        made = HttpCall(
             method=self.method,
             path=self.path,
             query=tuple(
@@ -70,6 +72,8 @@ class CaseCall(Value):
             headers=tuple(HttpHeader(name=name, value=value) for name, value in sorted(headers.items())),
             body=_body(self.body, headers.get("content-type", "")),
         )
+        model = read_model(api, made, _raw(self.body)) if made.body is not None and made.body.whole else None
+        return made.model_copy(update={"model": model}) if model is not None else made
 
 
 def _text(value: Any) -> Any:
@@ -78,11 +82,14 @@ def _text(value: Any) -> Any:
     return [_text(one) for one in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
 
+def _raw(body: Any) -> bytes:
+    return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
+
+
 def _body(body: Any, content_type: str) -> HttpBody | None:
     if body is None:
         return None
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-    raw = text.encode()
+    raw = _raw(body)
     type = content_type.partition(";")[0].strip().lower()
     if not (is_json(type) or type == FORM):
         return HttpBody(type=type, whole=False, size_bytes=len(raw))
@@ -91,5 +98,5 @@ def _body(body: Any, content_type: str) -> HttpBody | None:
         whole=True,
         size_bytes=len(raw),
         sha256=sha256(raw).hexdigest(),
-        text=text if len(raw) <= BODY_TEXT_LIMIT_BYTES else None,
+        text=raw.decode() if len(raw) <= BODY_TEXT_LIMIT_BYTES else None,
     )

@@ -14,6 +14,7 @@ from weirgate_contracts.events import (
     OperationHeld,
     OperationIntercepted,
 )
+from weirgate_contracts.modelapi import joined
 from weirgate_contracts.refusal import RefusalCode
 from weirgate_policy import wording
 from weirgate_policy.bundle import Bundle, BundleError, compile_policies
@@ -157,7 +158,9 @@ class _Past:
             if document is None or document["protocol"] != "http":
                 return None
             labels = _labels(bodies, resource, "fields")
-            view = ResourceView(name=resource, protocol="http", routes=document.get("routes", ()))
+            api = document.get("api")
+            routes = joined(api, tuple(document.get("routes", ())))
+            view = ResourceView(name=resource, protocol="http", routes=routes, api=api)
         named = [
             rule["label"]
             for (kind, _), body in bodies.items()

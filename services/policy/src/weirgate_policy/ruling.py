@@ -29,8 +29,14 @@ class Entity(NamedTuple):
     id: str
 
 
-ContextValue = str | int | Entity | Tagged
-Context = tuple[tuple[str, str | int | Entity | Tags], ...]
+class Facts(NamedTuple):
+    """A record in a context, its members sorted by name; a tuple is a set of Cedar."""
+
+    members: tuple[tuple[str, str | int | tuple[str, ...]], ...]
+
+
+ContextValue = str | int | Entity | Tagged | Facts
+Context = tuple[tuple[str, str | int | Entity | Tags | Facts], ...]
 """The attributes of the context that some rule of a slice reads, sorted by name; of tags those names it reads."""
 RulingKey = tuple[str, frozenset[str], str, Ref, Context]
 
@@ -176,7 +182,7 @@ def _agent(agent: str, groups: Iterable[str]) -> str:
 def _projected(piece: Slice, action: str, context: Mapping[str, ContextValue]) -> Context:
     known = ATTRIBUTES[CONTEXTS[action]]
     wanted = known if piece.whole_context else known & piece.context
-    found: list[tuple[str, str | int | Entity | Tags]] = []
+    found: list[tuple[str, str | int | Entity | Tags | Facts]] = []
     for name in sorted(wanted & context.keys()):
         value = context[name]
         if not isinstance(value, Tagged):
@@ -191,6 +197,8 @@ def _size(context: Context) -> int:
     for _, value in context:
         if isinstance(value, Tags):
             size += sum(len(name) + len(str(one)) for name, one in value.values)
+        elif isinstance(value, Facts):
+            size += sum(len(name) + len(str(one)) for name, one in value.members)
         elif isinstance(value, str):
             size += len(value)
     return size
@@ -205,6 +213,8 @@ def _json(context: Context, action: str) -> str:
             case Tags():
                 # One projection for each action, so the action tells the entities of one question apart.
                 found[name] = {"__entity": uid(TAGS[name], f"{action}/{name}")}
+            case Facts():
+                found[name] = dict(value.members)
             case _:
                 found[name] = value
     return json.dumps(found)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from weirgate_chassis import log
 from weirgate_chassis.config import ConfigFeed
 from weirgate_contracts.config import ResourceDocument
+from weirgate_contracts.modelapi import routes_of
 from weirgate_policy import wording
 from weirgate_policy.bundle import Bundle, BundleError, compile_policies
 from weirgate_policy.judge import JudgingState, Reader, labels_of
@@ -74,7 +75,12 @@ class States:
         """Return what a call is judged under: its resource has no catalog to wait for."""
         found = self._states.get(document.name)
         if found is None:
-            view = ResourceView(name=document.name, protocol=document.protocol, routes=document.routes)
+            view = ResourceView(
+                name=document.name,
+                protocol=document.protocol,
+                routes=routes_of(document),
+                api=document.api,
+            )
             found = self._states[document.name] = JudgingState(
                 revision=self._feed.revision,
                 read=self._read,

@@ -9,6 +9,7 @@ ms.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from weirgate_contracts.model import ModelApi
 from weirgate_policy.entity import (
     KINDS,
     column_id,
@@ -48,6 +49,7 @@ class ResourceView:
         labels: Mapping[str, str] | None = None,
         protocol: str = "postgres",
         routes: Sequence[str] = (),
+        api: ModelApi | None = None,
     ) -> None:
         """Make a view.
 
@@ -56,12 +58,14 @@ class ResourceView:
             catalog: Of its database; an HTTP resource has none.
             labels: ``schema.table.column`` to label.
             protocol: The resource's.
-            routes: Of HTTP: templates of paths.
+            routes: Of HTTP: templates of paths, those of its API included.
+            api: Of HTTP: the model API it speaks.
         """
         self.name = name
         self.catalog = catalog or _NO_CATALOG
         self.catalog_revision = catalog.revision if catalog is not None else ""
         self.routes = tuple(routes)
+        self.api: ModelApi | None = api
         self.labels: Mapping[str, str] = dict(labels or {})
         self.protocol = protocol
         self._made: dict[Ref, tuple[str, dict[str, str]]] = {}

@@ -143,6 +143,14 @@ class RefusedCall:
         """Return the refusal where a rule reads a body that was not read."""
         return self._refusal(f"{self._named()} reads its body, which {why.reason}", why.hint, why.code)
 
+    def by_model(self) -> Refusal:
+        """Return the refusal where a rule reads which model is asked, and that cannot be known."""
+        return self._refusal(
+            f"{self._named()} reads which model is asked, and of this call that cannot be known in one way only",
+            "Ask by a route of the model API, with a body of JSON as the API has it (UTF-8, each name once).",
+            RefusalCode.UNPARSABLE,
+        )
+
     def by_twice(self, where: str) -> Refusal:
         """Return the refusal where a rule reads a name that stands more than once."""
         because = f"{self._named()} reads a name that stands more than once in {where}"

@@ -9,7 +9,8 @@ OPERATION_COLUMNS: Final = {
     "request": "text", "policy_revision": "bigint", "masking_revision": "bigint", "catalog_revision": "text",
     "outcome": "text", "sqlstate": "text", "tags": "text[]", "rows": "bigint", "bytes_in": "bigint",
     "bytes_out": "bigint", "cells_masked": "bigint", "duration_us": "bigint", "sha256": "text",
-    "ended_at": "timestamptz", "status": "integer", "response_type": "text",
+    "ended_at": "timestamptz", "status": "integer", "response_type": "text", "model": "text", "input_tokens": "bigint",
+    "output_tokens": "bigint", "tools_called": "text[]",
 }  # fmt: skip
 SESSION_COLUMNS: Final = {
     "ingress": "text", "state": "text", "protocol": "text", "resource": "text", "agent": "text",

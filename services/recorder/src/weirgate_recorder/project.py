@@ -155,6 +155,7 @@ def _intercepted(document: Document, at: datetime) -> Patch:
         "intercepted": document["id"],
         "digest": document["digest"],
         "text": _clean(text),
+        "model": _clean(call["model"]["name"]) if call is not None and call.get("model") else None,
     }
 
 
@@ -196,9 +197,8 @@ def _planned(document: Document, at: datetime) -> Patch:
     for statement in plan["statements"]:
         for output in statement["outputs"] or ():
             labels.update(dict.fromkeys(output["labels"]))
-    body = plan.get("body")
-    if body is not None:
-        for field_ in body["fields"]:
+    for body in (plan.get("body"), plan.get("request")):
+        for field_ in body["fields"] if body is not None else ():
             labels.update(dict.fromkeys(field_["labels"]))
     return {"masking_revision": document["masking_revision"], "masked": _array(labels) if labels else None}
 
@@ -212,6 +212,16 @@ def _finished(document: Document, at: datetime) -> Patch:
     answered: Patch = {}
     if response is not None:
         answered = {"status": response["status"], "response_type": _clean(response["type"]) or None}
+        usage = response.get("usage")
+        if usage is not None:
+            answered |= {
+                "input_tokens": usage.get("input_tokens"),
+                "output_tokens": usage.get("output_tokens"),
+            }
+            # What answered counts over what was asked for; an alias stands for many models.
+            answered["model"] = _clean(usage["model"]) or None
+        if response.get("tools"):
+            answered["tools_called"] = _array(response["tools"])
     return answered | {
         "outcome": document["outcome"],
         "sqlstate": document["sqlstate"],

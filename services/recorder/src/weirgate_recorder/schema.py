@@ -164,4 +164,14 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     comment on column operations.status is 'Of HTTP: status the upstream answered';
     comment on column operations.response_type is 'Of HTTP: media type it answered with, without parameters';
     """,
+    """
+    alter table operations
+        add column model         text,
+        add column input_tokens  bigint,
+        add column output_tokens bigint,
+        add column tools_called  text[];
+    comment on column operations.model is 'Of a call of a model: the one that answered, else the one asked for';
+    comment on column operations.input_tokens is 'As the answer says, what a cache was read or written for included';
+    comment on column operations.tools_called is 'Names of the tools the answer asked to be called';
+    """,
 )

@@ -103,6 +103,8 @@ def _operation(row: Row, width: int) -> Iterator[str]:
         yield f"      … {len(lines) - _TEXT_LINES} more lines"
     yield from _facts(
         width,
+        model=_model(row),
+        calls=" ".join(row.get("tools_called") or ()),
         does=" ".join(row["verbs"] or ()),
         rules=" ".join(row["rules"] or ()),
         masks=_masks(row),
@@ -117,6 +119,15 @@ def _facts(width: int, **facts: str | None) -> Iterator[str]:
     for name, value in facts.items():
         if value:
             yield _cut(f"      {name:<9} {visible(value)}", width)
+
+
+def _model(row: Row) -> str:
+    counted = [
+        f"{row[name]} tokens {way}"
+        for name, way in (("input_tokens", "in"), ("output_tokens", "out"))
+        if row.get(name) is not None
+    ]
+    return ", ".join(([row["model"]] if row.get("model") else []) + counted)
 
 
 def _masks(row: Row) -> str:

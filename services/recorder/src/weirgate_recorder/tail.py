@@ -186,12 +186,26 @@ def _finished(event: dict[str, Any]) -> str:
         answered = f"{event['outcome']} {response['status']} {response['type']}".rstrip()
         return (
             f"{answered}, {size(event['bytes_out'])}, {event['cells_masked']} masked, "
-            f"{span(event['duration_us'])}"
+            f"{span(event['duration_us'])}{_cost(response.get('usage'))}"
         )
     return (
         f"{event['outcome']} {' '.join(event['tags'])} {event['sqlstate'] or ''} {event['rows']} rows, "
         f"{event['cells_masked']} masked, {span(event['duration_us'])}"
     )
+
+
+def _requests(request: dict[str, Any] | None) -> str:
+    if request is None:
+        return ""
+    labels = sorted({label for field in request["fields"] for label in field["labels"]})
+    return "; the request is masked" + (f": {' '.join(labels)}" if labels else "")
+
+
+def _cost(usage: dict[str, Any] | None) -> str:
+    if usage is None:
+        return ""
+    told = "+".join(str(usage.get(name, "?")) for name in ("input_tokens", "output_tokens"))
+    return f", {usage['model']} {told} tokens".replace("  ", " ")
 
 
 def _planned(event: dict[str, Any]) -> str:
@@ -200,7 +214,7 @@ def _planned(event: dict[str, Any]) -> str:
         labels = {label for field in body["fields"] for label in field["labels"]}
         unread = "refused" if body["unread"] == "refuse" else "passed"
         return ("masks " + " ".join(sorted(labels)) if labels else "masks no field") + (
-            f", what cannot be read is {unread}"
+            f", what cannot be read is {unread}" + _requests(plan.get("request"))
         )
     labels = {
         label for each in plan["statements"] for output in each["outputs"] or () for label in output["labels"]

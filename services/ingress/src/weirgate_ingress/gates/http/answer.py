@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import HttpResponse
 from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_ingress.gates.http.answerfacts import AnswerFacts
 from weirgate_ingress.gates.http.header import answered
 from weirgate_ingress.gates.http.limit import over_size, unwanted
 from weirgate_ingress.gates.http.operation import Operation
@@ -106,8 +107,10 @@ class AnswerPart:
             raise Broken(refusal)
         assert operation.plan is not None
         masked = self._bodies.masks(operation.plan, operation.unmask)
+        codings = read_codings(head.all("content-encoding"))
+        if operation.call.model is not None:
+            operation.facts = AnswerFacts(type=type, codings=codings)
         if masked and has_body:
-            codings = read_codings(head.all("content-encoding"))
             try:
                 operation.mask = self._bodies.body(
                     operation.plan, operation.unmask, type=type, parameters=parameters, codings=codings
@@ -171,6 +174,8 @@ class AnswerPart:
             refusal = over_size(operation.limits, operation.bytes_answered)
             if refusal is not None:
                 raise Broken(refusal)
+            if operation.facts is not None:
+                operation.facts.feed(piece)
             if operation.mask is None:
                 self._say(operation, piece)
                 continue
@@ -185,6 +190,8 @@ class AnswerPart:
                 self._say(operation, operation.mask.finish())
             except PlanMismatch as error:
                 raise Broken(_mismatch(error.reason)) from error
+        if operation.facts is not None and operation.response is not None:
+            operation.response = operation.facts.told(operation.response)
         if operation.chunks_out:
             self._out.say(operation.tally, LAST_CHUNK)
 

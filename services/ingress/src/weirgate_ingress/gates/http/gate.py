@@ -20,7 +20,8 @@ Invariants, held by tests and by fuzzing:
 
 1. Nothing of an operation is in ``SendHead`` or ``Send(UPSTREAM)`` before ``Answered(Allowed)`` with its number
    and digest.
-2. What the upstream is sent is written anew from what was judged; no head is passed on as it came.
+2. What the upstream is sent is written anew from what was judged; no head is passed on as it came. A body goes as it
+   was judged, or masked as the plan says.
 3. Nothing is in ``Send(AGENT)`` as part of an operation that the ``Tape`` right before it does not hold.
 4. Exactly one of finished, failed, abandoned, refused, deferred (or the policy's denied) is recorded for each
    operation.
@@ -68,6 +69,7 @@ from weirgate_ingress.gates.core import (
     Undial,
     Withdraw,
 )
+from weirgate_ingress.gates.http import requestmask
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.later import LaterPart
@@ -80,6 +82,7 @@ from weirgate_ingress.gates.http.request import (
     make_call,
     read_request,
 )
+from weirgate_ingress.gates.http.requestmask import RequestBroken
 from weirgate_ingress.gates.http.terms import Bodies, HttpTerms
 from weirgate_ingress.gates.http.whole import WholeBody
 from weirgate_ingress.gates.outbox import Outbox, Tally
@@ -111,6 +114,7 @@ class HttpGate:
         self._records = HttpRecords(terms, self._out)
         self._answer = AnswerPart(bodies, self._out)
         self._later = LaterPart(self._records, self._out)
+        self._bodies = bodies
         self._tls: str | None = None
         self._head = HeadReader()
         self._raw = bytearray()
@@ -299,7 +303,7 @@ class HttpGate:
     def _ask(self, request: Request, whole: bytes | None) -> None:
         assert self._resource is not None
         assert self._identity is not None
-        call, sent = make_call(request, self._resource.routes, whole)
+        call, sent = make_call(request, self._resource, whole)
         self._request = None
         self._whole = None
         self._count += 1
@@ -381,7 +385,8 @@ class HttpGate:
         operation.plan = plan
         operation.unmask = frozenset(verdict.unmask)
         operation.limits = verdict.limits
-        return None
+        assert self._resource is not None
+        return requestmask.prepare(operation, self._bodies, self._resource)
 
     # ------------------------------------------------------------ held, and not for ever
 
@@ -416,7 +421,8 @@ class HttpGate:
         else:
             framed = headers
         call_body = operation.call.body
-        covered = body is None or (call_body is not None and call_body.text is not None)
+        told = call_body is not None and call_body.text is not None and operation.request_mask is None
+        covered = body is None or told
         out.add(Tape(direction="i", operation=operation.number, data=taped + (body or b""), covered=covered))
         self._answer.begin(operation)
         out.add(SendHead(head=sent.with_headers(framed)))
@@ -431,6 +437,11 @@ class HttpGate:
 
     def _stream_on(self, operation: Operation, pieces: list[bytes]) -> None:
         out = self._out
+        try:
+            pieces = requestmask.masked(operation, pieces)
+        except RequestBroken as broken:
+            self._fail(operation, broken.refusal)
+            return
         for piece in pieces:
             operation.bytes_in += len(piece)
             out.add(Tape(direction="i", operation=operation.number, data=piece))

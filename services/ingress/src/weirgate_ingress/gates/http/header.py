@@ -33,8 +33,10 @@ _OURS = frozenset(
 _CLAIMS = ("x-forwarded-", "x-envoy-", "x-http-method")
 _SECRET = frozenset(("cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token"))
 _ANSWER = frozenset(("content-length", "alt-svc"))
-_DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest", "etag", "accept-ranges"))
-_CODED = frozenset(("content-encoding", "content-md5", "digest", "content-digest", "repr-digest"))
+DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest"))
+"""Fields that tell of a body byte by byte."""
+_VALIDATORS = DIGESTS | {"etag", "accept-ranges"}
+_CODED = DIGESTS | {"content-encoding"}
 """All of them digests of the coded body."""
 WITHHELD = "[withheld]"
 ACCEPTED = CODINGS
@@ -80,7 +82,7 @@ def answered(head: ResponseHead, *, resource: str, origin: str, base: str, maske
     """
     gone = _ANSWER | hop_by_hop(head.headers)
     if masked:
-        gone |= _DIGESTS
+        gone |= _VALIDATORS
     kept: list[tuple[str, str]] = []
     for name, value in head.headers:
         if name in gone:

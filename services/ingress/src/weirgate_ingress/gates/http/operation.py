@@ -7,6 +7,7 @@ from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import Limits
 from weirgate_ingress.gates.core import Held
+from weirgate_ingress.gates.http.answerfacts import AnswerFacts
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -38,7 +39,7 @@ class Operation:
     body: BodyReader
     """Of the request."""
     whole: bytes | None
-    """The body, once it was read whole; ``None``: it streams."""
+    """The body, once it was read whole, as it is sent on; ``None``: it streams."""
     chunked: bool
     """A body that streams is sent on in chunks, its length not being known."""
     continues: bool
@@ -58,6 +59,10 @@ class Operation:
     response: HttpResponse | None = None
     answer: BodyReader | None = None
     mask: Body | None = None
+    request_mask: Body | None = None
+    """Masks the body of the request; set where it is masked."""
+    facts: AnswerFacts | None = None
+    """Reads what a model's answer says of itself."""
     chunks_out: bool = False
     """The answer's body is framed in chunks by the gate."""
     agent_stays: bool = True
@@ -65,6 +70,11 @@ class Operation:
     upstream_stays: bool = True
     bytes_answered: int = 0
     """Body bytes of the answer as the upstream sent them."""
+
+    @property
+    def cells_masked(self) -> int:
+        """Values changed, of the request and of the answer."""
+        return sum(one.cells_masked for one in (self.request_mask, self.mask) if one is not None)
 
     @property
     def method(self) -> str:

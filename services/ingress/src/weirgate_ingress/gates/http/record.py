@@ -115,7 +115,7 @@ class HttpRecords(Records):
                     response=response,
                     bytes_in=operation.bytes_in,
                     bytes_out=operation.tally.bytes_out,
-                    cells_masked=operation.mask.cells_masked if operation.mask is not None else 0,
+                    cells_masked=operation.cells_masked,
                     sha256=operation.tally.sha256.hexdigest(),
                 )
             )

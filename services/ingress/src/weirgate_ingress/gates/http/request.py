@@ -6,10 +6,10 @@ Source: RFC 9110, RFC 9112, RFC 6750.
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import (
     BODY_LIMIT_BYTES,
     BODY_TEXT_LIMIT_BYTES,
@@ -17,6 +17,8 @@ from weirgate_contracts.http import (
     HttpBody,
     HttpCall,
 )
+from weirgate_contracts.modelapi import routes_of
+from weirgate_contracts.modelcall import read_model
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.route import match_route
 from weirgate_ingress.gates.http.deferral import is_own, read_location
@@ -145,8 +147,11 @@ def _token(head: RequestHead) -> str:
     raise Unserved(RefusalCode.TOKEN_INVALID, "The credential is no bearer token.", _FORM)
 
 
-def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> tuple[HttpCall, RequestHead]:
+def make_call(
+    request: Request, resource: ResourceDocument, whole: bytes | None
+) -> tuple[HttpCall, RequestHead]:
     """Return the call as it is judged, and the head as it is sent on."""
+    routes = routes_of(resource)
     if routes and ";" in request.path:
         # Some upstreams drop ";x" before they look, so that "/admin;x" is "/admin" to them and to no rule.
         raise Unserved(
@@ -173,7 +178,8 @@ def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> t
         headers=told(headers),
         body=_body(request, whole),
     )
-    return call, sent
+    model = read_model(resource.api, call, whole)
+    return (call.model_copy(update={"model": model}) if model is not None else call), sent
 
 
 def _body(request: Request, whole: bytes | None) -> HttpBody | None:
