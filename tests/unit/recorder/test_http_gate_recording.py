@@ -1,7 +1,7 @@
 """What the HTTP gate records is what a replay tells: the two are held to each other here."""
 
 from weirgate_contracts.recording import Frame
-from weirgate_ingress.gates.core import Ask, Tape
+from weirgate_ingress.gates.core import Ask, Found, LookUp, Record, Tape, Withdraw
 from weirgate_recorder.reading import Reading
 from weirgate_recorder.scene import Answered, Body, Called, Scene
 from weirgate_testkit.http_story import HttpStory
@@ -47,3 +47,16 @@ def test_calls_bodies_refusals_and_answers_of_the_gate_are_told() -> None:
     ]
     assert all(each.whole for each in bodies)
     assert bodies[2].type == "application/problem+json"
+
+
+def test_a_202_and_a_look_at_its_request_are_told() -> None:
+    one = HttpStory().request("DELETE", prefer="respond-async").known().expect(Ask).held()
+    one.expect(Withdraw).expect(Record).says()
+    place = "/.well-known/weirgate/crm/requests/01J00000000000000000000001"
+    one.request("GET", place).expect(Tape, "i").expect(LookUp)
+    one.feed(Found(request="01J00000000000000000000001", state="granted")).says()
+    scenes = replayed(one)
+    assert [scene.status for scene in scenes if isinstance(scene, Answered)] == [202, 200]
+    (look,) = (scene for scene in scenes if isinstance(scene, Called))
+    assert (look.method, look.target, look.operation) == ("GET", place, 2)
+    assert '"granted"' in str([scene.text for scene in scenes if isinstance(scene, Body)][-1])
