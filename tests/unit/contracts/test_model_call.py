@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weirgate_contracts.config import ResourceDocument
@@ -131,6 +131,7 @@ def test_only_calls_that_ask_a_model_are_read() -> None:
         assert asked(body, **more) is None, more  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weirgate_contracts.config import ResourceDocument
@@ -157,6 +157,7 @@ def test_a_name_that_is_none_is_no_fact() -> None:
     assert called == ("ok_1",)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(["application/json", "text/event-stream"]))
 def test_noise_raises_nothing(noise: bytes, type: str) -> None:
     told(noise, type=type, step=13)

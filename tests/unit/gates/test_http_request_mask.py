@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weirgate_contracts.events import (
@@ -177,6 +177,7 @@ def test_a_streamed_body_that_breaks_off_is_no_request_to_the_upstream() -> None
     assert one.gate.ended
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=20))
 def test_no_body_brings_a_card_through_however_it_is_cut(noise: bytes, cuts: list[int]) -> None:
     body = noise + b" " + CARD.encode() + b" " + noise
