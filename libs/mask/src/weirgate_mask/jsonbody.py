@@ -23,7 +23,6 @@ Detectors scan a piece once; only strings that were hit, and strings with escape
 themselves. Objects that are built alike are read by one expression, see :mod:`weirgate_mask.jsonshape`.
 """
 
-import codecs
 import re
 from bisect import bisect_right
 from collections.abc import Callable
@@ -32,30 +31,23 @@ from weirgate_mask import jsontoken as token
 from weirgate_mask.fields import Node
 from weirgate_mask.found import Found
 from weirgate_mask.jsonshape import SHAPES_LIMIT, Shape, learn
+from weirgate_mask.jsonstream import TOO_LONG, VALUE_LIMIT_BYTES, JsonStream
 from weirgate_wire.error import PeerError
 
 DEPTH_LIMIT = 512
-VALUE_LIMIT_BYTES = 1 << 20
-"""Longest value that is held back to be looked into."""
 KEYS_LIMIT_BYTES = 32 << 20
 """Keys of all open objects together, which are kept to see that none comes twice."""
 _KEY_BYTES = 64
 """What a key in a set costs besides itself, about."""
 _NUMBER_LIMIT_BYTES = 4096
 _PASS_BYTES = 64 * 1024
-_SLICE_BYTES = 256 * 1024
-"""What is scanned at once."""
-_PIECES = 1024
-"""Pieces that wait at most: a piece of one byte takes 40."""
-_NEVER = 1 << 62
 _BOM = b"\xef\xbb\xbf"
-_TOO_LONG = "a value of more than 1 MiB cannot be masked"
 
 Frame = tuple[bool, Node, set[bytes], int, int]
 """An open container: is it an object, its place, its keys, elements so far, where it began in the buffer."""
 
 
-class JsonBody:
+class JsonBody(JsonStream):
     """Masks one JSON document, or many."""
 
     def __init__(
@@ -74,12 +66,10 @@ class JsonBody:
             many: Documents, parted by newlines or by RS (RFC 7464), instead of one.
             take: Gets string tokens at places that are taken, in order, and gives tokens for them.
         """
-        self.cells_masked = 0
+        super().__init__(found)
         self._root = root
-        self._found = found
         self._many = many
         self._take = take
-        self._state: Callable[[], bool] = self._value
         self._stack: list[Frame] = []
         self._in_object = False
         self._place = root
@@ -89,118 +79,20 @@ class JsonBody:
         self._began = -1
         self._next = root
         self._first = True
-        self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._string_open = self._escape_open = False
-        self._broken = self._last = False
-        self._buffer = b""
-        self._at = self._copied = 0
-        self._out: list[bytes] = []
-        self._hits: list[int] = []
-        self._all_hit = False
 
-    # ------------------------------------------------------------ bytes in, bytes out
-
-    def feed(self, piece: bytes) -> bytes:
-        """Take some bytes and return what may go on.
-
-        Raises:
-            PeerError: this is not JSON, or a value in it is too long to be masked.
-        """
-        if len(piece) > _SLICE_BYTES:
-            slices = range(0, len(piece), _SLICE_BYTES)
-            return b"".join([self.feed(piece[at : at + _SLICE_BYTES]) for at in slices])
-        if self._broken:
-            raise PeerError("not JSON")
-        if not piece:
-            return b""
-        try:
-            self._utf8.decode(piece)
-            self._waiting.append(piece)
-            self._waiting_bytes += len(piece)
-            if self._string_open and not self._string_ends(piece) and not self._passes():
-                self._check_long()
-                if len(self._waiting) > _PIECES:
-                    self._waiting = [b"".join(self._waiting)]
-                return b""
-            return self._advance()
-        except UnicodeDecodeError as error:
-            self._broken = True
-            raise PeerError("JSON that is not UTF-8") from error
-        except PeerError:
-            self._broken = True
-            raise
-
-    def finish(self) -> bytes:
-        """Take the end of the body and return what is left.
-
-        Raises:
-            PeerError: the document has no end.
-        """
-        if self._broken:
-            raise PeerError("not JSON")
-        self._last = True
-        rest = self._advance()
-        begun = self._stack or not (self._first or self._many)
-        if self._waiting_bytes or (self._state != self._ended and (begun or self._state != self._value)):
-            self._broken = True
-            raise PeerError("JSON that ends too early")
-        return rest
-
-    def _string_ends(self, piece: bytes) -> bool:
-        begin = 1 if self._escape_open else 0
-        inside = token.LOOSE.match(piece, begin)
-        end = inside.end() if inside else begin
-        self._escape_open = piece[end : end + 1] == b"\\"
-        return piece[end : end + 1] == b'"'
+    # ------------------------------------------------------------ what the stream asks
 
     def _passes(self) -> bool:
         untouched = self._found is None and self._next.scalar is None and not self._next.taken
         return untouched and self._state == self._value and self._waiting_bytes > _PASS_BYTES
 
-    def _check_long(self) -> None:
-        if self._waiting_bytes > VALUE_LIMIT_BYTES:
-            raise PeerError(_TOO_LONG)
+    def _may_end(self) -> bool:
+        begun = self._stack or not (self._first or self._many)
+        return self._state == self._ended or not (begun or self._state != self._value)
 
-    def _advance(self) -> bytes:
-        self._buffer = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        self._at = self._copied = 0
-        self._string_open = False
-        self._out = []
-        self._scan()
-        while self._at < len(self._buffer) and self._state():
-            pass
-        rest = self._buffer[self._at :]
-        out = self._out
-        out.append(self._buffer[self._copied : self._at])
-        self._waiting = [rest] if rest else []
-        self._waiting_bytes = len(rest)
-        self._buffer = b""
+    def _let_go(self) -> None:
         self._began = -1
         self._stack = [(*frame[:4], -1) for frame in self._stack]
-        return b"".join(out)
-
-    def _scan(self) -> None:
-        hits = self._found.scan(self._buffer) if self._found is not None else []
-        self._all_hit = hits is None
-        self._hits = sorted(hits) if hits else []
-        self._hits.append(_NEVER)
-
-    def _was_hit(self, start: int, end: int) -> bool:
-        hits = self._hits
-        return hits[bisect_right(hits, start)] <= end or self._all_hit
-
-    def _put(self, start: int, end: int, masked: bytes) -> None:
-        self._out.append(self._buffer[self._copied : start])
-        self._out.append(masked)
-        self._copied = end
-
-    def _skip_space(self) -> bool:
-        space = token.SPACE.match(self._buffer, self._at)
-        if space is not None:
-            self._at = space.end()
-        return self._at < len(self._buffer)
 
     # ------------------------------------------------------------ values
 
@@ -276,7 +168,7 @@ class JsonBody:
 
     def _check_value(self, raw: bytes) -> None:
         if len(raw) > VALUE_LIMIT_BYTES:
-            raise PeerError(_TOO_LONG)
+            raise PeerError(TOO_LONG)
 
     def _close_value(self) -> bool:
         self._first = False
@@ -297,16 +189,6 @@ class JsonBody:
             self._state = self._passing
             return True
         return False
-
-    def _wait_for_string(self) -> None:
-        inside = token.LOOSE.match(self._buffer, self._at + 1)
-        end = inside.end() if inside else self._at + 1
-        if self._last or self._buffer[end : end + 1] == b'"':
-            raise PeerError("a string that is not JSON")
-        if len(self._buffer) - self._at > VALUE_LIMIT_BYTES:
-            raise PeerError(_TOO_LONG)
-        self._string_open = True
-        self._escape_open = self._buffer[end : end + 1] == b"\\"
 
     def _passing(self) -> bool:
         inside = token.STRING_INSIDE.match(self._buffer, self._at)
