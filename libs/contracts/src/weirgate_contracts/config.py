@@ -109,8 +109,9 @@ class ResourceDocument(Value):
                 if of.scheme not in ("postgresql", "postgres") or not of.hostname or not of.username:
                     raise ValueError("write postgresql://user@host:port/database")
             only_http = ("inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s")
-            if given := [name for name in only_http if getattr(self, name) not in (None, (), "", False)]:
-                raise ValueError(f"{given[0]!r} is for protocol http")
+            for name in only_http:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name!r} is for protocol http")
             return self
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("write https://host:port/base")

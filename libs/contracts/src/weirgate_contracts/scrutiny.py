@@ -139,7 +139,7 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
         if other == protocol:
             continue
         for field in fields:
-            if body.get(field) or body.get(field) == 0:
+            if (given := body.get(field)) or (given == 0 and not isinstance(given, bool)):
                 yield Complaint(
                     path=(field,),
                     what=f"{field!r} is for 'protocol: {other}'",
