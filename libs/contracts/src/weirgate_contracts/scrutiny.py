@@ -139,7 +139,7 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
         if other == protocol:
             continue
         for field in fields:
-            if (given := body.get(field)) or (given == 0 and not isinstance(given, bool)):
+            if _says_something(body.get(field)):
                 yield Complaint(
                     path=(field,),
                     what=f"{field!r} is for 'protocol: {other}'",
@@ -147,6 +147,11 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
                 )
     if protocol == "http":
         yield from _http(body)
+
+
+def _says_something(given: Any) -> bool:
+    """Say whether a field is given: false, nothing and an empty list are what a field that is left out means, too."""
+    return bool(given) or (isinstance(given, int) and not isinstance(given, bool))
 
 
 def _address(protocol: str, field: str, address: str) -> Iterator[Complaint]:
