@@ -91,7 +91,8 @@ CRM = ApiUpstream(
 MODELS = ApiUpstream(
     name="models",
     module="weirgate_embedded.demo.model",
-    document=_routes(MODEL_ROUTES)
+    document="api: openai\nmask_requests: true\n"
+    + _routes(MODEL_ROUTES)
     + """\
 ---
 kind: policy

@@ -20,7 +20,8 @@ from typing import Any
 from weirgate_embedded.demo.api import DemoHandler, serve
 
 MODELS = ("demo-small", "demo-large")
-ROUTES = ("/v1/chat/completions", "/v1/messages", "/v1/models", "/v1/models/{model}")
+ROUTES = ("/v1/messages",)
+"""Besides those of the route pack for OpenAI."""
 _CALL = re.compile(r"\s*call\s+([\w.-]+)\s*(\{.*\})\s*", re.DOTALL)
 _PIECE = 3
 _CREATED = 1_700_000_000
