@@ -50,7 +50,13 @@ _CHALLENGE = 'Bearer realm="weirgate"'
 
 
 def problem(
-    refusal: Refusal, *, operation: int | None, close: bool, bodiless: bool = False, upstream: bool = False
+    refusal: Refusal,
+    *,
+    operation: int | None,
+    close: bool,
+    bodiless: bool = False,
+    upstream: bool = False,
+    metadata: str | None = None,
 ) -> bytes:
     """Return the whole response that tells a refusal.
 
@@ -60,6 +66,7 @@ def problem(
         close: whether the connection ends with it.
         bodiless: the agent asked with HEAD: the same head, and no body.
         upstream: it is the upstream that broke the protocol, not the agent.
+        metadata: address at which an agent without a good token reads where to get one (RFC 9728 section 5.1).
     """
     status = 502 if upstream and refusal.code is RefusalCode.PROTOCOL else STATUSES[refusal.code]
     details: dict[str, object] = {
@@ -82,7 +89,8 @@ def problem(
         ("cache-control", "no-store"),
     ]
     if status == 401:
-        headers.append(("www-authenticate", _CHALLENGE))
+        more = f', resource_metadata="{metadata}"' if metadata is not None else ""
+        headers.append(("www-authenticate", _CHALLENGE + more))
     if close:
         headers.append(("connection", "close"))
     head = ResponseHead(status=status, reason=REASONS[status], headers=tuple(headers))

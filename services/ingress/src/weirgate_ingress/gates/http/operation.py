@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
+from weirgate_ingress.gates.http.mcp.exchange import Exchange
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -60,6 +61,8 @@ class Operation:
     upstream_stays: bool = True
     bytes_answered: int = 0
     """Body bytes of the answer as the upstream sent them."""
+    mcp: Exchange | None = None
+    """Of MCP: the message and what is known of its answer."""
 
     @property
     def method(self) -> str:
