@@ -74,7 +74,7 @@ class EventReader:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._size += len(value) + 1
+            self._size += len(line) + 1
             if self._size > EVENT_LIMIT_BYTES:
                 raise PeerError(f"an event of more than {EVENT_LIMIT_BYTES} bytes")
         elif name == b"event":
