@@ -138,6 +138,7 @@ def test_a_body_that_is_no_message_is_refused_unasked(body: bytes, code: int) ->
         (post(CALL, target="/tools/mcp"), 404),
         (post(CALL, target="/tools?x=1"), 404),
         (post(CALL, content_type="text/plain"), 415),
+        (post(CALL, content_type="application/json; charset=utf-16"), 415),
         (post(CALL, content_encoding="gzip"), 415),
         (post(CALL, mcp_protocol_version="2024-11-05"), 400),
         (post(CALL, mcp_session_id="someone-elses"), 404),
@@ -373,6 +374,12 @@ def test_an_address_to_be_opened_is_not_passed_as_an_error() -> None:
     two = McpStory().posts(CALL).passed(permits=("elicitation/create",)).upstream_sends(raw).says()
     two.expect(Record, OperationFinished)
     assert b"evil" in two.said
+    asking = result(1, resultType="input_required", inputRequests={"a": {"method": "elicitation/create"}})
+    three = (
+        McpStory().posts(CALL).passed(permits=("elicitation/create",)).upstream_sends(answer(asking)).says()
+    )
+    three.expect(Record, OperationFinished)
+    assert b"input" not in three.said.partition(b"\r\n\r\n")[2]
 
 
 def test_a_server_of_an_unknown_revision_is_refused() -> None:

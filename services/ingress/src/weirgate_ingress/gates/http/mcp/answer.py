@@ -22,10 +22,10 @@ from typing import Final
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import HttpResponse
-from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import Aside, Tape
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
+from weirgate_ingress.gates.http.mcp import fault
 from weirgate_ingress.gates.http.mcp.call import REVISIONS
 from weirgate_ingress.gates.http.mcp.events import EVENT_LIMIT_BYTES, KEEP_ALIVE, write_event
 from weirgate_ingress.gates.http.mcp.exchange import Exchange, Shape
@@ -100,7 +100,7 @@ class McpAnswerPart(AnswerPart):
         try:
             return super().closed(operation)
         except PeerError:
-            self._last_word(operation, Broken(_unanswered()))
+            self._last_word(operation, Broken(fault.unanswered()))
             raise
         except Broken as error:
             self._last_word(operation, error)
@@ -137,7 +137,7 @@ class McpAnswerPart(AnswerPart):
         type, parameters = read_media_type(kind) if kind else ("", {})
         operation.response = HttpResponse(status=head.status, type=type[:256])
         if 300 <= head.status < 400:
-            raise Broken(_moved())
+            raise Broken(fault.moved())
         exchange.status = 502 if head.status in _UPSTREAM_FAULTS else head.status
         exchange.shape = self._shape(exchange, head, type)
         if exchange.shape is Shape.NOTHING:
@@ -232,7 +232,7 @@ class McpAnswerPart(AnswerPart):
         match exchange.shape:
             case Shape.EVENTS:
                 if exchange.wants_answer and not exchange.answered:
-                    raise Broken(_unanswered())
+                    raise Broken(fault.unanswered())
                 if exchange.listing is not None:
                     return
             case Shape.WHOLE:
@@ -269,11 +269,7 @@ class McpAnswerPart(AnswerPart):
             message = read_message(raw)
         except Malformed:
             message = None
-        if (
-            message is not None
-            and message.kind == "error"
-            and message.members["error"]["code"] != _URL_ELICITATION
-        ):
+        if message is not None and message.kind == "error" and _asks(message) is None:
             return message.raw
         assert operation.response is not None
         return error_message(id, REFUSED, f"The server answered with status {operation.response.status}.")
@@ -297,7 +293,7 @@ class McpAnswerPart(AnswerPart):
             raise PeerError("an answer to a request that was not made here")
         exchange.answered = True
         if asked.method == "initialize" and not _agreed(message):
-            raise Broken(_revision())
+            raise Broken(fault.revision())
         if message.kind == "result" and exchange.lists:
             exchange.listing = read_listing(
                 asked.method, message, tuple(exchange.before), events=not whole
@@ -307,12 +303,11 @@ class McpAnswerPart(AnswerPart):
 
     def _shown(self, operation: Operation, exchange: Exchange, message: Message) -> bytes:
         """Return a message as the agent is sent it."""
-        if message.kind != "error" or message.members["error"]["code"] != _URL_ELICITATION:
-            return message.raw
-        if "elicitation/create" in exchange.permits:
+        asks = _asks(message)
+        if asks is None or asks in exchange.permits:
             return message.raw
         assert exchange.message is not None
-        return refusal_message(_elicitation(), exchange.message, operation.number)
+        return refusal_message(fault.elicitation(), exchange.message, operation.number)
 
     def _refuse_aside(self, operation: Operation, exchange: Exchange, message: Message) -> None:
         exchange.asides += 1
@@ -350,7 +345,7 @@ class McpAnswerPart(AnswerPart):
             return
         if not exchange.wants_answer or exchange.message is None:
             return
-        refusal = error.refusal if isinstance(error, Broken) else _malformed(error)
+        refusal = error.refusal if isinstance(error, Broken) else fault.malformed(error)
         word = write_event(refusal_message(refusal, exchange.message, operation.number))
         self._out.say(operation.tally, chunk(word) + LAST_CHUNK if operation.chunks_out else word)
 
@@ -372,6 +367,18 @@ def _agreed(message: Message) -> bool:
     return message.kind == "error" or message.members["result"].get("protocolVersion") in REVISIONS
 
 
+def _asks(message: Message) -> str | None:
+    """Return what an answer asks of the agent instead of answering it; ``None``: it answers.
+
+    Revision 2026-07-28 has such results (``inputRequests``). It is not served, so nothing permits them, and a client
+    that knows it is not to act on one that slips in.
+    """
+    if message.kind == "error":
+        return "elicitation/create" if message.members["error"]["code"] == _URL_ELICITATION else None
+    members = message.members.get("result", {})
+    return "inputRequests" if any(name.casefold() == "inputrequests" for name in members) else None
+
+
 def _check_form(head: ResponseHead, parameters: dict[str, str]) -> None:
     codings = {one.strip().lower() for value in head.all("content-encoding") for one in value.split(",")}
     if codings - {"identity", ""}:
@@ -385,37 +392,3 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _malformed(error: PeerError) -> Refusal:
-    return Refusal(code=RefusalCode.PROTOCOL, reason=f"The server's answer is malformed: {error}"[:2000])
-
-
-def _moved() -> Refusal:
-    return Refusal(
-        code=RefusalCode.UPSTREAM_UNAVAILABLE,
-        reason="The server sends elsewhere (a redirect), and the gateway follows none.",
-        hint="An operator can register the server's exact address, slash and all.",
-    )
-
-
-def _unanswered() -> Refusal:
-    return Refusal(
-        code=RefusalCode.UPSTREAM_LOST,
-        reason="The server ended its stream without an answer.",
-        hint="The request may have had its effect.",
-    )
-
-
-def _revision() -> Refusal:
-    return Refusal(
-        code=RefusalCode.UNSUPPORTED,
-        reason=f"The server speaks a revision of MCP that is not served; these are: {', '.join(REVISIONS)}.",
-    )
-
-
-def _elicitation() -> Refusal:
-    return Refusal(
-        code=RefusalCode.DENIED,
-        reason="The server asks for something of the person behind the agent, and no rule permits it.",
-    )

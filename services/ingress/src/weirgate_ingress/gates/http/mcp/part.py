@@ -20,6 +20,7 @@ from weirgate_ingress.gates.http.mcp.refusal import McpRefused, malformed
 from weirgate_ingress.gates.http.mcp.terms import Definitions, SessionIds
 from weirgate_ingress.gates.http.request import Request
 from weirgate_wire.http.head import RequestHead
+from weirgate_wire.http.media import read_media_type
 
 _SESSION: Final = "mcp-session-id"
 _REVISION: Final = "mcp-protocol-version"
@@ -104,6 +105,10 @@ class McpPart:
                 "A message is read before it is judged, and this one is compressed.",
                 "Send it without 'Content-Encoding'.",
             )
+        parameters = read_media_type(request.head.get("content-type") or "")[1]
+        if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+            # A server that goes by it would read another message than the one that is judged.
+            raise _refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A message is UTF-8.", "Leave 'charset' out.")
         if request.framing.kind == "none":
             raise _refused(HTTPStatus.BAD_REQUEST, "A POST without a message.", "Send one JSON-RPC message.")
 
