@@ -160,6 +160,26 @@ async def test_the_door_opens_to_the_named_agent_and_resource_only(verifier: Tok
         await unsure.admit(agent="reader", resource="shop", token=mint(), protocol="postgres")
 
 
+async def test_a_token_for_one_resource_opens_no_other(verifier: TokenVerifier) -> None:
+    door = Door(verifier, {"shop": SHOP}.get)
+    good = mint(aud=["weirgate", "weirgate/shop"])
+    assert (
+        await door.admit(agent="reader", resource="shop", token=good, protocol="postgres")
+    ).identity.resources == ("shop",)
+    for token in (mint(aud="weirgate/crm"), mint(aud="weirgate/crm", resources=["shop"])):
+        with pytest.raises(TokenRefused) as refused:
+            await door.admit(agent="reader", resource="shop", token=token, protocol="postgres")
+        assert refused.value.refusal.code is RefusalCode.RESOURCE_UNKNOWN
+
+
+async def test_a_resource_of_mcp_is_reached_by_http_and_not_by_postgres(verifier: TokenVerifier) -> None:
+    tools = ResourceDocument(name="tools", protocol="mcp", upstream="http://127.0.0.1:9000/mcp")
+    door = Door(verifier, {"tools": tools}.get)
+    assert (await door.admit(agent="", resource="tools", token=mint(), protocol="http")).resource is tools
+    with pytest.raises(TokenRefused):
+        await door.admit(agent="reader", resource="tools", token=mint(), protocol="postgres")
+
+
 async def test_nobody_else_makes_an_admission(verifier: TokenVerifier) -> None:
     identity = await verifier.verify(mint())
     with pytest.raises(TypeError):

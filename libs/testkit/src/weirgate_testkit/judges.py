@@ -2,7 +2,8 @@
 
 Run as ``python -m weirgate_testkit.judges NATS_URL SEEDS_DIRECTORY``. A text that holds ``deny me`` is denied, one
 with ``hold me`` is held for group ``dba`` until ``approve`` is called on it, ``say nothing`` gets no verdict, ``plan
-nothing`` no plan; everything else is allowed, and nothing is masked.
+nothing`` no plan; everything else is allowed, and nothing is masked. What they say of MCP stands in
+:mod:`weirgate_testkit.mcp_judges`.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ from weirgate_contracts.events import (
 from weirgate_contracts.masking import CopyOptions, Plan, StatementPlan
 from weirgate_contracts.operation import Statement
 from weirgate_contracts.subjects import INTERCEPTED
+from weirgate_testkit.mcp_judges import PLAN as MCP_PLAN
+from weirgate_testkit.mcp_judges import mcp_verdict
 
 CATALOG = "c" * 16
 
@@ -47,6 +50,9 @@ class ScriptedJudges:
         asked = OperationIntercepted.model_validate_json(delivery.body)
         text = " ".join(each.text for each in asked.statements)
         common = _common(asked) | {"policy_revision": 1, "catalog_revision": CATALOG}
+        if asked.call is not None and asked.call.mcp is not None:
+            _publish(self._policy, mcp_verdict(asked, asked.call.mcp, common))
+            return
         if "say nothing" in text:
             return
         if "deny me" in text:
@@ -67,6 +73,10 @@ class ScriptedJudges:
 
     def _plan(self, delivery: Delivery) -> None:
         asked = OperationIntercepted.model_validate_json(delivery.body)
+        if asked.call is not None and asked.call.mcp is not None:
+            made = {"masking_revision": 1, "catalog_revision": CATALOG, "plan": MCP_PLAN}
+            _publish(self._masking, OperationPlanned.model_validate(_common(asked) | made))
+            return
         if any("plan nothing" in each.text for each in asked.statements):
             return
         statements = tuple(plan for each in asked.statements for plan in _statement_plans(each))

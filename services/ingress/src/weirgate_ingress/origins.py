@@ -34,6 +34,8 @@ class Origin:
     base: str
     header: tuple[str, str] | None = field(repr=False)
     query: str | None = field(repr=False)
+    endpoint: bool = False
+    """``base`` is the one path there is: nothing is put behind it."""
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def encode(self, head: RequestHead) -> bytes:
@@ -42,7 +44,7 @@ class Origin:
         Raises:
             UsageError: it cannot be written, which is a bug of ours.
         """
-        target = f"{self.base}{head.target}"
+        target = self.base if self.endpoint else f"{self.base}{head.target}"
         if self.query is not None:
             target += ("&" if "?" in target else "?") + self.query
         headers = [("host", self.host), *head.headers]
@@ -97,7 +99,8 @@ class Origins:
             link=link,
             transport=transport,
             host=parts.netloc.rpartition("@")[2],
-            base=parts.path.rstrip("/"),
+            base=(parts.path or "/") if resource.protocol == "mcp" else parts.path.rstrip("/"),
+            endpoint=resource.protocol == "mcp",
             header=header,
             query=query,
         )

@@ -16,6 +16,8 @@ from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
 from weirgate_ingress.deferral import Deferrals
 from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
+from weirgate_ingress.gates.http.mcp import DefinitionMemory, SealedIds
+from weirgate_ingress.gates.http.mcp.terms import McpTerms
 from weirgate_ingress.gates.postgres import GateTerms, PlanMasks, PostgresGate
 from weirgate_ingress.listener import Listener, ListenerLimits, MakeGate, Newcomer, Speech
 from weirgate_ingress.origins import Origin, Origins
@@ -50,7 +52,7 @@ class Dialling:
         Raises:
             DialError: with ``upstream_unavailable``.
         """
-        dialler = self._http if admission.resource.protocol == "http" else self._postgres
+        dialler = self._http if admission.resource.protocol in ("http", "mcp") else self._postgres
         return await dialler.dial(admission, parameters=parameters, minor=minor)
 
 
@@ -66,8 +68,12 @@ class IngressService(Service[IngressSettings]):
         """Where PostgreSQL agents connect, once started."""
         self.http_port = 0
         """Where HTTP agents connect, once started; 0: HTTP is not served."""
-        self._verifier = TokenVerifier(read_issuers(settings.issuers_file))
-        keys = Keyring(read_key(settings.mask_key_file))
+        issuers = read_issuers(settings.issuers_file)
+        self._verifier = TokenVerifier(issuers)
+        self._servers = tuple(one.issuer for one in issuers if one.issuer.startswith(("https://", "http://")))
+        mask_key = read_key(settings.mask_key_file)
+        keys = Keyring(mask_key)
+        self._mcp = McpTerms(ids=SealedIds(mask_key), definitions=DefinitionMemory())
         self._masks = PlanMasks(keys)
         self._bodies = PlanBodies(keys)
         self._deferrals = Deferrals(host.bus, spawn=host.spawn)
@@ -165,6 +171,8 @@ class IngressService(Service[IngressSettings]):
             session=newcomer.session,
             peer=newcomer.peer,
             cleartext_allowed=self.settings.cleartext_loopback and newcomer.loopback,
+            mcp=self._mcp,
+            authorization_servers=self._servers,
         )
         return HttpGate(terms, self._bodies)
 

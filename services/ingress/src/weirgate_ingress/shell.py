@@ -50,10 +50,12 @@ from weirgate_contracts.events import (
     SessionRefused,
 )
 from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_ingress.aside import Asides
 from weirgate_ingress.cancel import CancelKeys
 from weirgate_ingress.gates.core import (
     Allowed,
     Answered,
+    Aside,
     Ask,
     Bytes,
     Cancelled,
@@ -227,6 +229,7 @@ class Session(asyncio.Protocol):
         self._questions: dict[int, Question] = {}
         self._holding: dict[int, asyncio.TimerHandle] = {}
         self._begun: dict[int, tuple[float, str]] = {}
+        self._asides = Asides()
         self._agent_full = self._upstream_full = False
         self._agent_paused = self._upstream_paused = False
         self._upgrading = False
@@ -357,7 +360,7 @@ class Session(asyncio.Protocol):
                 if self._lost and send.side is Side.UPSTREAM:
                     continue
                 self._bytes_waiting += len(send.data)
-            elif kind is SendHead and self._lost:
+            elif kind in (SendHead, Aside) and self._lost:
                 continue
             elif kind is Tape:
                 if self._lost:
@@ -442,6 +445,8 @@ class Session(asyncio.Protocol):
                 self._premises.cancels.cancel(effect.process_id, effect.secret)
             case SendHead():
                 self._send_head(effect)
+            case Aside():
+                self._spawn(self._say_aside(effect), "aside")
             case Undial():
                 self._undial()
             case Renew():
@@ -720,6 +725,11 @@ class Session(asyncio.Protocol):
         self._process_id, secret = self._premises.cancels.make(self._cancelled, size_bytes=size_bytes)
         self._feed(Dialled(parameters=dict(upstream.parameters), process_id=self._process_id, secret=secret))
         upstream.attach(self)
+
+    async def _say_aside(self, aside: Aside) -> None:
+        admission = self.admission
+        assert admission is not None, "a gate has something to say to an upstream only after login"
+        await self._asides.say(aside, lambda: self._premises.upstreams.dial(admission, parameters={}))
 
     def _cancelled(self) -> None:
         if not self._over:

@@ -4,7 +4,7 @@ Claims, and what each means here (a claim of the wrong shape refuses the token; 
 
 ============  ====================================================================================
 ``iss``       exactly one of the configured issuers; its keys, and no others, verify the signature
-``aud``       holds the issuer's audience (``weirgate``)
+``aud``       holds the issuer's audience (``weirgate``), or that and the name of a resource: see ``audience``
 ``exp``       required; ``nbf``, ``iat`` where present are not in the future
 ``jti``       required: it stands in every event, so a token can be told apart without being kept
 ``sub``       the agent; with ``act``: the person
@@ -37,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_ingress.audience import bound_resources
 from weirgate_ingress.keys import IssuerKeys, KeysUnavailable
 
 ALGORITHMS: Final = ("RS256", "ES256", "EdDSA", "Ed25519")
@@ -47,6 +48,8 @@ _WHERE: Final = {
     "postgres": "Use the name of a registered resource as the database name.",
     "http": "Begin the path with the name of a registered resource: /<resource>/…",
 }
+_SPOKEN: Final = {"postgres": ("postgres",), "http": ("http", "mcp")}
+"""Protocols of resources that are reached where this is spoken: MCP comes by HTTP."""
 _RENEW = "Get a new token and connect again."
 
 
@@ -225,7 +228,7 @@ class Door:
             )
         narrowed = identity.resources is not None and resource not in identity.resources
         document = None if narrowed else self._resource(resource)
-        if document is None or document.protocol != protocol:
+        if document is None or document.protocol not in _SPOKEN[protocol]:
             # One refusal for both: an agent cannot list what exists by asking.
             raise TokenRefused(
                 Refusal(
@@ -243,9 +246,10 @@ def read_identity(claims: dict[str, Any], *, audience: str, now: float) -> Ident
     Raises:
         TokenRefused: a claim is missing, malformed or out of its time.
     """
-    audiences = claims.get("aud")
-    if audience not in (audiences if isinstance(audiences, list) else [audiences]):
-        raise _invalid("the token is for another audience")
+    try:
+        bound = bound_resources(claims.get("aud"), audience)
+    except ValueError as error:
+        raise _invalid("the token is for another audience") from error
     expires_at = _time(claims, "exp")
     if expires_at is None:
         raise _invalid("the token does not expire")
@@ -273,7 +277,7 @@ def read_identity(claims: dict[str, Any], *, audience: str, now: float) -> Ident
             groups=tuple(sorted(set(groups or ()))),
             run=_text(claims, "run"),
             tool=_text(claims, "tool"),
-            resources=_texts(claims, "resources"),
+            resources=_narrowed(_texts(claims, "resources"), bound),
             issuer=str(claims["iss"]),
             token_id=token_id,
             expires_at=int(expires_at),
@@ -296,6 +300,13 @@ def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
             raise _invalid("what was sent as the token is no token of this gateway")
         found.append(value)
     return found[0], found[1]
+
+
+def _narrowed(claimed: tuple[str, ...] | None, bound: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return what both the claim and the audience name."""
+    if claimed is None or bound is None:
+        return bound if claimed is None else claimed
+    return tuple(name for name in claimed if name in bound)
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:

@@ -278,6 +278,16 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """Send the upstream a request on a connection of its own, as far as it can be done in time; what it answers is not
+    heard, and nothing waits for it. For what an upstream must be told while the answer of another request comes."""
+
+    head: RequestHead
+    """Framing included; the shell adds host, base path and credential."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Undial:
     """Close the upstream's socket, at once; what still comes from it is not heard. The next operation dials anew."""
 
@@ -312,6 +322,7 @@ class Renew:
 Effect = (
     Send
     | SendHead
+    | Aside
     | Undial
     | Renew
     | Tape

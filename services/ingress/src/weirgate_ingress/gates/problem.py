@@ -53,7 +53,13 @@ _CHALLENGE = 'Bearer realm="weirgate"'
 
 
 def problem(
-    refusal: Refusal, *, operation: int | None, close: bool, bodiless: bool = False, upstream: bool = False
+    refusal: Refusal,
+    *,
+    operation: int | None,
+    close: bool,
+    bodiless: bool = False,
+    upstream: bool = False,
+    metadata: str | None = None,
 ) -> bytes:
     """Return the whole response that tells a refusal.
 
@@ -63,6 +69,7 @@ def problem(
         close: whether the connection ends with it.
         bodiless: the agent asked with HEAD: the same head, and no body.
         upstream: it is the upstream that broke the protocol, not the agent.
+        metadata: address at which an agent without a good token reads where to get one (RFC 9728 section 5.1).
     """
     status = 502 if upstream and refusal.code is RefusalCode.PROTOCOL else STATUSES[refusal.code]
     details: dict[str, object] = {
@@ -85,8 +92,9 @@ def problem(
         ("cache-control", "no-store"),
     ]
     if status == 401:
-        headers.append(("www-authenticate", _CHALLENGE))
-    if status == 415:
+        more = f', resource_metadata="{metadata}"' if metadata is not None else ""
+        headers.append(("www-authenticate", _CHALLENGE + more))
+    if refusal.code is RefusalCode.CODING_UNKNOWN:
         # It was the coding and not the type: RFC 9110, 15.5.16.
         headers.append(("accept-encoding", ", ".join(CODINGS)))
     if close:

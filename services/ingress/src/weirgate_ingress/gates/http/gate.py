@@ -73,6 +73,11 @@ from weirgate_ingress.gates.http import requestmask
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.later import LaterPart
+from weirgate_ingress.gates.http.mcp.answer import McpAnswerPart
+from weirgate_ingress.gates.http.mcp.metadata import metadata_asked, metadata_url
+from weirgate_ingress.gates.http.mcp.part import McpPart
+from weirgate_ingress.gates.http.mcp.refusal import McpRefused
+from weirgate_ingress.gates.http.mcp.showing import showing
 from weirgate_ingress.gates.http.operation import Operation, Phase
 from weirgate_ingress.gates.http.record import HttpRecords, Reason
 from weirgate_ingress.gates.http.request import (
@@ -112,9 +117,12 @@ class HttpGate:
         self._terms = terms
         self._out = Outbox()
         self._records = HttpRecords(terms, self._out)
+        self._bodies = bodies
         self._answer = AnswerPart(bodies, self._out)
         self._later = LaterPart(self._records, self._out)
-        self._bodies = bodies
+        self._mcp: McpPart | None = None
+        self._metadata: str | None = None
+        """Where who is refused for want of a token may read about them (RFC 9728)."""
         self._tls: str | None = None
         self._head = HeadReader()
         self._raw = bytearray()
@@ -202,6 +210,8 @@ class HttpGate:
             self._turn_away(Refusal(code=RefusalCode.PROTOCOL, reason=reason, hint=hint))
         except Unserved as error:
             self._turn_away(error.refusal)
+        except McpRefused as error:
+            self._refuse_unasked(error.refusal, error.word)
 
     def _take_in(self) -> bool:
         """Take one step; say whether there may be another."""
@@ -230,6 +240,11 @@ class HttpGate:
         raw = bytes(self._raw[: len(self._raw) - len(rest)])
         self._ahead += rest
         self._head, self._raw = HeadReader(), bytearray()
+        self._metadata = metadata_url(head, tls=self._tls is not None)
+        word = metadata_asked(head, self._metadata, self._terms.authorization_servers)
+        if word is not None:
+            self._end("agent", None, word)
+            return False
         self._begin(read_request(head), raw)
         return True
 
@@ -264,6 +279,12 @@ class HttpGate:
         self._identity, self._resource = identity, resource
         agent = request.head.all("user-agent")
         self._records.opened(identity, resource, tls=self._tls, application=agent[0] if agent else None)
+        if resource.protocol == "mcp":
+            terms = self._terms.mcp
+            if terms is None:
+                raise Unserved(RefusalCode.UNSUPPORTED, "MCP is not served here.")
+            self._mcp = McpPart(identity, resource, terms.ids, terms.definitions)
+            self._answer = McpAnswerPart(self._bodies, self._out, self._mcp, resource)
         self._serve(request)
 
     def _serve(self, request: Request) -> None:
@@ -273,6 +294,8 @@ class HttpGate:
             self._count += 1
             self._later.look_up(request, request.looks_up, self._count)
             return
+        if self._mcp is not None:
+            self._mcp.admit(request)
         if not request.read_whole:
             self._ask(request, None)
             return
@@ -304,6 +327,9 @@ class HttpGate:
         assert self._resource is not None
         assert self._identity is not None
         call, sent = make_call(request, self._resource, whole)
+        read = self._mcp.read(request, whole, call, sent) if self._mcp is not None else None
+        if read is not None:
+            call, sent = read.call, read.sent
         self._request = None
         self._whole = None
         self._count += 1
@@ -321,7 +347,13 @@ class HttpGate:
             digest=digest_of(sent, None if streams else whole or b""),
             tally=Tally(self._count),
             agent_stays=persists(request.head),
+            mcp=read.exchange if read is not None else None,
         )
+        self._ask_about(operation)
+
+    def _ask_about(self, operation: Operation) -> None:
+        assert self._resource is not None
+        assert self._identity is not None
         self._operation = operation
         self._out.add(
             Ask(
@@ -329,10 +361,10 @@ class HttpGate:
                     ingress=self._terms.ingress,
                     session=self._terms.session,
                     operation=operation.number,
-                    protocol=self.protocol,
+                    protocol="mcp" if self._mcp is not None else self.protocol,
                     resource=self._resource.name,
                     identity=self._identity,
-                    call=call,
+                    call=operation.call,
                     digest=operation.digest,
                 )
             )
@@ -360,6 +392,8 @@ class HttpGate:
                 if refusal is not None:
                     self._records.refused(operation.number, refusal)
                     self._tell(operation, refusal)
+                elif operation.mcp is not None and operation.mcp.shows is not None:
+                    self._show(operation)
                 elif self._dialled:
                     self._send_on(operation)
                 else:
@@ -386,6 +420,11 @@ class HttpGate:
         operation.unmask = frozenset(verdict.unmask)
         operation.limits = verdict.limits
         assert self._resource is not None
+        if operation.mcp is not None:
+            refusal = operation.mcp.agree(verdict)
+            if refusal is not None:
+                return refusal
+            operation.whole = operation.mcp.body_to_send()
         return requestmask.prepare(operation, self._bodies, self._resource)
 
     # ------------------------------------------------------------ held, and not for ever
@@ -421,8 +460,8 @@ class HttpGate:
         else:
             framed = headers
         call_body = operation.call.body
-        told = call_body is not None and call_body.text is not None and operation.request_mask is None
-        covered = body is None or told
+        told = call_body.text.encode() if call_body is not None and call_body.text is not None else None
+        covered = body is None or body == told
         out.add(Tape(direction="i", operation=operation.number, data=taped + (body or b""), covered=covered))
         self._answer.begin(operation)
         out.add(SendHead(head=sent.with_headers(framed)))
@@ -477,8 +516,29 @@ class HttpGate:
         except PeerError as error:
             self._fail(operation, refusal_of(error))
         else:
-            if over:
+            if over and operation.mcp is not None and operation.mcp.listing is not None:
+                self._ask_listed(operation)
+            elif over:
                 self._finish(operation)
+
+    def _ask_listed(self, operation: Operation) -> None:
+        """Ask what of a list may be shown: an operation of its own, that the agent is answered by."""
+        self._records.finished(operation)
+        if not operation.upstream_stays:
+            self._undial()
+        self._count += 1
+        self._ask_about(showing(operation, self._count))
+
+    def _show(self, operation: Operation) -> None:
+        assert isinstance(self._answer, McpAnswerPart)
+        try:
+            self._answer.show(operation)
+        except Broken as broken:
+            # Nothing of it was sent on, the list came before it.
+            self._records.refused(operation.number, broken.refusal)
+            self._tell(operation, broken.refusal)
+        else:
+            self._finish(operation)
 
     def _finish(self, operation: Operation) -> None:
         self._records.finished(operation)
@@ -510,6 +570,11 @@ class HttpGate:
     def _tell(self, operation: Operation, refusal: Refusal) -> None:
         """Tell the agent; its connection goes on where nothing of the request is left to read."""
         close = not operation.body.done or not operation.agent_stays
+        if operation.mcp is not None:
+            upstream = operation.phase is Phase.RUNNING
+            word = operation.mcp.told(refusal, operation=operation.number, close=close, upstream=upstream)
+            self._said(operation, refusal, word, close=close)
+            return
         word = problem(
             refusal,
             operation=operation.number,
@@ -517,18 +582,22 @@ class HttpGate:
             bodiless=operation.method == "HEAD",
             upstream=operation.phase is Phase.RUNNING,
         )
+        self._said(operation, refusal, word, close=close)
+
+    def _said(self, operation: Operation, refusal: Refusal, word: bytes, *, close: bool) -> None:
         self._operation = None
         self._out.say(operation.tally, word)
         if close:
             self._end("refused", refusal)
 
-    def _refuse_unasked(self, refusal: Refusal) -> None:
+    def _refuse_unasked(self, refusal: Refusal, word: Callable[[int], bytes] | None = None) -> None:
         """Refuse a request that nobody is asked about; the rest of it is not read."""
         self._request = None
         self._count += 1
         tally = Tally(self._count)
         self._records.refused(self._count, refusal)
-        self._out.say(tally, problem(refusal, operation=self._count, close=True))
+        made = word(self._count) if word is not None else problem(refusal, operation=self._count, close=True)
+        self._out.say(tally, made)
         self._end("refused", refusal)
 
     def _turn_away(self, refusal: Refusal, *, recorded: bool = False) -> None:
@@ -551,7 +620,7 @@ class HttpGate:
         if not recorded:
             self._records.turned_away(refusal, self._request.resource if self._request is not None else None)
         self.ended = True
-        self._out.tell(problem(refusal, operation=None, close=True))
+        self._out.tell(problem(refusal, operation=None, close=True, metadata=self._metadata))
         self._out.add(Hangup())
 
     def _abandon(self, operation: Operation, reason: Abandoned) -> None:

@@ -31,7 +31,11 @@ _OURS = frozenset(
 )  # fmt: skip
 """Besides the hop-by-hop fields, which ``Proxy-Authorization`` and ``Transfer-Encoding`` are."""
 _CLAIMS = ("x-forwarded-", "x-envoy-", "x-http-method")
-_SECRET = frozenset(("cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token"))
+_SECRET = frozenset(
+    (
+        "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token", "x-amz-security-token", "mcp-session-id",
+    )
+)  # fmt: skip
 _ANSWER = frozenset(("content-length", "alt-svc"))
 DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest"))
 """Fields that tell of a body byte by byte."""

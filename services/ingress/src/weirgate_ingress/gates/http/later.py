@@ -35,6 +35,9 @@ class LaterPart:
     def hold(self, operation: Operation, held: Held, resource: ResourceDocument) -> bool:
         """Hold an operation; say whether its agent is to be told at once."""
         operation.phase, operation.held = Phase.HELD, held
+        if operation.mcp is not None:
+            # To its clients 202 says that a message wants no answer: a held call waits in flight.
+            return False
         usual_s = HOLD_WAIT_S if resource.hold_wait_s is None else resource.hold_wait_s
         wait_s = read_preference(operation.asked.all("prefer")).hold_wait_s(usual_s)
         if held.joined or not wait_s:

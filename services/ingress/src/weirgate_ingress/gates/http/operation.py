@@ -8,6 +8,7 @@ from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import Limits
 from weirgate_ingress.gates.core import Held
 from weirgate_ingress.gates.http.answerfacts import AnswerFacts
+from weirgate_ingress.gates.http.mcp.exchange import Exchange
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -70,6 +71,8 @@ class Operation:
     upstream_stays: bool = True
     bytes_answered: int = 0
     """Body bytes of the answer as the upstream sent them."""
+    mcp: Exchange | None = None
+    """Of MCP: the message and what is known of its answer."""
 
     @property
     def cells_masked(self) -> int:

@@ -40,7 +40,7 @@ class HttpRecords(Records):
                 event=SessionOpened(
                     ingress=self._ingress,
                     session=self._session,
-                    protocol="http",
+                    protocol="mcp" if resource.protocol == "mcp" else "http",
                     resource=resource.name,
                     identity=identity,
                     peer=self._terms.peer,

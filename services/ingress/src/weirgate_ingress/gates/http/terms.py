@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from weirgate_contracts.masking import Plan
+from weirgate_ingress.gates.http.mcp.terms import McpTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,10 @@ class HttpTerms:
     """A token may come in clear: the setting says so *and* the agent's socket is on loopback."""
     ahead_limit_bytes: int = 256 * 1024
     """What is read ahead of the agent while an operation is judged or answered."""
+    mcp: McpTerms | None = None
+    """What MCP needs besides; ``None``: resources of MCP are not served."""
+    authorization_servers: tuple[str, ...] = ()
+    """Issuers of tokens that are addresses, for who asks where to get one (RFC 9728)."""
 
 
 class PlanMismatch(Exception):
