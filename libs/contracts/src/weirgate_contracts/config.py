@@ -6,25 +6,18 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from weirgate_contracts.injection import (
+    INJECT,
+    NEVER_INJECTED,
+    WAYS,
+    OAuth2Document,
+    SigV4Document,
+    credential_reference,
+)
 from weirgate_contracts.masking import MaskingRule
 from weirgate_contracts.model import ModelApi
-from weirgate_contracts.value import LabelName, ResourceName, Value
+from weirgate_contracts.value import LabelName, ResourceName, Value, is_absent
 
-CREDENTIAL_SCHEMES = ("env", "file")
-"""Where a credential can be read from. A value written out is refused."""
-
-
-def _credential_reference(value: str | None) -> str | None:
-    if value is None:
-        return None
-    scheme, colon, rest = value.partition(":")
-    if not colon or scheme not in CREDENTIAL_SCHEMES or not rest:
-        raise ValueError("a credential is a reference, env:NAME or file:/path, never the value itself")
-    return value
-
-
-_FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-INJECT = re.compile(rf"bearer|basic|header:{_FIELD_NAME}|query:[A-Za-z0-9._~-]+")
 ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
 FIELD = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
 
@@ -52,7 +45,17 @@ class ResourceDocument(Value):
     catalog_credential: str | None = None
     inject: str | None = None
     """Of HTTP: how the credential is sent: ``bearer``, ``basic`` (it is ``user:password``), ``header:NAME``,
-    ``query:NAME``. Absent: none is sent."""
+    ``query:NAME``, ``oauth2``, ``sigv4``. Absent: none is sent."""
+    oauth2: OAuth2Document | None = Field(default=None, exclude_if=is_absent)
+    """Of HTTP with ``inject: oauth2``."""
+    sigv4: SigV4Document | None = Field(default=None, exclude_if=is_absent)
+    """Of HTTP with ``inject: sigv4``."""
+    client_cert: str | None = Field(default=None, exclude_if=is_absent)
+    """Of HTTP: reference to the PEM certificates the gateway shows an ``https`` upstream; with ``client_key``."""
+    client_key: str | None = Field(default=None, exclude_if=is_absent)
+    """Reference to the PEM private key of it, without a passphrase."""
+    http2: bool = Field(default=True, exclude_if=bool)
+    """Of HTTP: whether an ``https`` upstream is offered HTTP/2."""
     ca: str | None = None
     """Of HTTP: file with the certificates that an ``https`` upstream is verified against; absent: the system's."""
     routes: tuple[str, ...] = ()
@@ -71,7 +74,9 @@ class ResourceDocument(Value):
     """Of HTTP: how long a held request waits in flight before the agent is told to come back (202); 0: not at all.
     Absent: ``HOLD_WAIT_S``."""
 
-    _check_credential = field_validator("credential", "catalog_credential")(_credential_reference)
+    _check_credential = field_validator("credential", "catalog_credential", "client_cert", "client_key")(
+        credential_reference
+    )
 
     @field_validator("upstream", "catalog")
     @classmethod
@@ -87,9 +92,9 @@ class ResourceDocument(Value):
     @classmethod
     def _check_inject(cls, value: str | None) -> str | None:
         if value is not None and INJECT.fullmatch(value) is None:
-            raise ValueError(
-                f"{value!r} is no way to send a credential; write bearer, basic, header:NAME or query:NAME"
-            )
+            raise ValueError(f"{value!r} is no way to send a credential; write {WAYS}")
+        if value is not None and value.lower().removeprefix("header:") in NEVER_INJECTED:
+            raise ValueError("no credential can be sent in this field; write bearer, or another header:NAME")
         return value
 
     @field_validator("routes")
@@ -108,7 +113,10 @@ class ResourceDocument(Value):
                 of = urlsplit(address or self.upstream)
                 if of.scheme not in ("postgresql", "postgres") or not of.hostname or not of.username:
                     raise ValueError("write postgresql://user@host:port/database")
-            only_http = ("inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s")
+            only_http = (
+                "inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s", "oauth2", "sigv4",
+                "client_cert", "client_key", "http2",
+            )  # fmt: skip
             for name in only_http:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name!r} is for protocol http")
@@ -125,6 +133,15 @@ class ResourceDocument(Value):
             raise ValueError("'catalog' is for protocol postgres")
         if (self.credential is None) != (self.inject is None):
             raise ValueError("'credential' and 'inject' go together; write 'inject: bearer'")
+        for name in ("oauth2", "sigv4"):
+            if (getattr(self, name) is not None) != (self.inject == name):
+                raise ValueError(f"'{name}' and 'inject: {name}' go together")
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError(
+                "'client_cert' and 'client_key' go together; write both as env:NAME or file:/path"
+            )
+        if self.client_cert is not None and parts.scheme != "https":
+            raise ValueError("'client_cert' is for an https:// upstream")
         return self
 
 

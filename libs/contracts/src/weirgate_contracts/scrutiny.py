@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from weirgate_contracts.config import FIELD, INJECT, ROUTE
+from weirgate_contracts.config import FIELD, ROUTE
 from weirgate_contracts.events.config import ConfigKind
+from weirgate_contracts.injection import INJECT, NEVER_INJECTED, token_url_fault
 
 Path = tuple[str | int, ...]
 
@@ -24,7 +25,19 @@ _NEVER_EMPTY: Mapping[str, tuple[str, ...]] = {
 _SCHEMES = {"postgres": ("postgresql", "postgres"), "http": ("http", "https")}
 _ADDRESSES = {"postgres": "postgresql://user@host:port/database", "http": "https://host:port/base"}
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    "http": ("inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s"),
+    "http": (
+        "inject",
+        "ca",
+        "routes",
+        "unread",
+        "api",
+        "mask_requests",
+        "hold_wait_s",
+        "oauth2",
+        "sigv4",
+        "client_cert",
+        "client_key",
+    ),
     "postgres": ("catalog", "catalog_credential"),
 }
 _LABELLED = ("columns", "fields", "request_fields")
@@ -33,6 +46,11 @@ _PERCENT = re.compile(r"%(?![0-9A-F]{2})")
 _NEVER_CODED = re.compile(r"%(?:2[DEF]|3[0-9]|4[1-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AEF]|[01][0-9A-F])")
 """Letters, digits and ``-._~`` stand decoded in normal form; slashes and control characters stand in no path."""
 _TEMPLATE = "write a template such as /v1/customers/{id}; a name in braces stands for one whole segment"
+_INJECT = "write 'inject: bearer', or basic, header:NAME, query:NAME, oauth2, sigv4"
+_BESIDE = {
+    "oauth2": "write 'oauth2: {token_url: \"https://host/path\", client_id: NAME}'",
+    "sigv4": "write 'sigv4: {region: eu-central-1, service: s3, access_key_id: ID}'",
+}
 _FIELD = "write a route and a pointer, such as '/v1/customers/{id} /email', or '* /**/ssn' for every route"
 
 
@@ -200,15 +218,50 @@ def _http(body: Mapping[str, Any]) -> Iterator[Complaint]:
         yield Complaint(
             path=("inject",),
             what="'inject' says how the credential is sent, and this is no way to",
-            right="write 'inject: bearer', or basic, header:NAME, query:NAME",
+            right=_INJECT,
         )
+    elif isinstance(inject, str) and inject.lower().removeprefix("header:") in NEVER_INJECTED:
+        what = "a credential in this field would change how the message is read"
+        yield Complaint(path=("inject",), what=what, right="name another header:NAME")
+    yield from _shown(body)
     upstream = body.get("upstream")
-    if body.get("ca") and isinstance(upstream, str) and upstream.startswith("http:"):
+    # A token endpoint of oauth2 is verified against it, too.
+    if body.get("ca") and inject != "oauth2" and isinstance(upstream, str) and upstream.startswith("http:"):
         what = "'ca' is for an https:// upstream: over http:// nothing is verified"
         yield Complaint(path=("ca",), what=what, right="write 'upstream: https://…', or leave 'ca' out")
     routes = body.get("routes")
     if isinstance(routes, list | tuple):
         yield from _routes(cast("list[object]", routes))
+
+
+def _shown(body: Mapping[str, Any]) -> Iterator[Complaint]:
+    """What goes with a credential: the documents of ``oauth2`` and ``sigv4``, and a certificate."""
+    inject, upstream = body.get("inject"), body.get("upstream")
+    for name, right in _BESIDE.items():
+        if inject == name and body.get(name) is None:
+            what = f"'inject: {name}' stands without '{name}'"
+            yield Complaint(path=("inject",), what=what, right=right)
+        elif inject != name and body.get(name) is not None:
+            what = f"{name!r} stands without 'inject: {name}'"
+            yield Complaint(path=(name,), what=what, right=f"write 'inject: {name}', or leave it out")
+    oauth2 = body.get("oauth2")
+    if isinstance(oauth2, Mapping):
+        address = cast(Mapping[str, object], oauth2).get("token_url")
+        if isinstance(address, str) and (fault := token_url_fault(address)) is not None:
+            right = "write 'token_url: https://host/path'"
+            yield Complaint(path=("oauth2", "token_url"), what=fault, right=right)
+    for one, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
+        if body.get(one) is not None and body.get(other) is None:
+            yield Complaint(
+                path=(one,),
+                what=f"{one!r} stands without {other!r}",
+                right=f"write '{other}: file:/path' or '{other}: env:NAME'",
+            )
+    if body.get("client_cert") and isinstance(upstream, str) and upstream.startswith("http:"):
+        what = "'client_cert' is for an https:// upstream: it is shown in the TLS handshake"
+        yield Complaint(
+            path=("client_cert",), what=what, right="write 'upstream: https://…', or leave it out"
+        )
 
 
 def _routes(routes: Iterable[object]) -> Iterator[Complaint]:

@@ -6,6 +6,7 @@ sockets: no more than ``AT_ONCE`` of one session are under way, what comes on to
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -44,7 +45,12 @@ async def _say(aside: Aside, origin: Upstream | Origin) -> None:
     answer = _Answer()
     try:
         origin.attach(answer)
-        origin.transport.write(origin.encode(aside.head) + aside.body)
+        digest = hashlib.sha256(aside.body).hexdigest()
+        if not origin.send_head(aside.head, digest):
+            await origin.prepare()
+            if not origin.send_head(aside.head, digest):
+                return
+        origin.transport.write(aside.body)
         await answer.begun.wait()
     finally:
         origin.link.detach()

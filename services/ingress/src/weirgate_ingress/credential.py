@@ -30,9 +30,18 @@ class Credentials:
         Raises:
             CredentialError: it cannot be read, or is empty.
         """
-        if resource.credential is None:
-            return None
-        scheme, _, rest = resource.credential.partition(":")
+        return None if resource.credential is None else self.resolve(resource.credential)
+
+    def resolve(self, reference: str) -> str:
+        """Return what a reference names.
+
+        Args:
+            reference: ``env:NAME`` or ``file:/path``.
+
+        Raises:
+            CredentialError: it cannot be read, or is empty.
+        """
+        scheme, _, rest = reference.partition(":")
         value: str | None = None
         if scheme == "env":
             value = self._environment.get(rest)

@@ -1,73 +1,120 @@
 """Dial an HTTP upstream, and write the heads it is sent. The credential is read for one dial, and stands in no
 attribute that is shown, no log and no exception.
 
-Source: RFC 9110 section 7.2 (Host), RFC 6750, RFC 7617, RFC 6125.
+Source: RFC 9110 section 7.2 (Host), RFC 6125, RFC 9113 section 3.2 (HTTP/2 by ALPN).
 """
 
 import asyncio
-import base64
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
+from weirgate_contracts.config import ResourceDocument
 from weirgate_ingress.credential import CredentialError, Credentials
+from weirgate_ingress.http2 import ALPN, Http2Line
+from weirgate_ingress.injection import Injection, Injections
+from weirgate_ingress.origin_tls import Contexts
 from weirgate_ingress.socket import tune
 from weirgate_ingress.token import Admission
 from weirgate_ingress.upstreams import Link, Sink, unavailable
-from weirgate_wire.error import UsageError
 from weirgate_wire.http.head import RequestHead
 
 CONNECT_TIMEOUT_S: Final = 10.0
 _PORTS = {"http": 80, "https": 443}
 
 
+class Line(Protocol):
+    """Who delivers what the upstream sends."""
+
+    def attach(self, sink: Sink, rest: bytes) -> None: ...
+    def detach(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A connection to an HTTP upstream, idle."""
 
-    link: Link
+    resource: ResourceDocument
+    link: Line
     transport: asyncio.Transport
+    write_head: Callable[[RequestHead], None]
     host: str
     base: str
-    header: tuple[str, str] | None = field(repr=False)
-    query: str | None = field(repr=False)
+    injection: Injection = field(repr=False)
     endpoint: bool = False
     """``base`` is the one path there is: nothing is put behind it."""
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    def encode(self, head: RequestHead) -> bytes:
-        """Write a judged head as the upstream is sent it: with host, base path and credential.
+    def send_head(self, head: RequestHead, body_sha256: str | None) -> bool:
+        """Send a judged head: with host, base path and credential.
+
+        Args:
+            head: as judged.
+            body_sha256: of the body, hexadecimal; ``None``: it streams.
+
+        Returns:
+            False: nothing was sent, for the credential is to be had anew; see :meth:`prepare`.
 
         Raises:
             UsageError: it cannot be written, which is a bug of ours.
         """
-        target = self.base if self.endpoint else f"{self.base}{head.target}"
-        if self.query is not None:
-            target += ("&" if "?" in target else "?") + self.query
-        headers = [("host", self.host), *head.headers]
-        if self.header is not None:
-            name, value = self.header
-            headers = [(known, text) for known, text in headers if known != name]
-            headers.append((name, value))
-        return RequestHead(method=head.method, target=target, headers=tuple(headers)).encode()
+        placed = RequestHead(
+            method=head.method,
+            target=self.base if self.endpoint else f"{self.base}{head.target}",
+            headers=(("host", self.host), *head.headers),
+        )
+        try:
+            final = self.injection.apply(placed, body_sha256)
+        except CredentialError:
+            return False
+        self.write_head(final)
+        return True
+
+    async def prepare(self) -> None:
+        """Get the credential anew.
+
+        Raises:
+            DialError: it is not to be had.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self.injection.prepare()
+        except CredentialError as error:
+            raise unavailable(self.resource, str(error)) from error
+        except TimeoutError as error:
+            raise unavailable(self.resource, "no credential in time") from error
+
+    def distrust(self) -> None:
+        """The upstream did not take the credential: where another can be had the next operation gets it."""
+        self.injection.refused()
 
     def attach(self, sink: Sink) -> None:
         """Deliver to a session from now on."""
         self.link.attach(sink, b"")
 
     async def cancel(self) -> None:
-        """HTTP/1.1 has no way to say so but to hang up, which the gate does."""
+        """HTTP has no way to say so but to hang up, which the gate does."""
 
 
 class Origins:
-    """Dials registered HTTP upstreams."""
+    """Dials registered HTTP upstreams.
 
-    def __init__(self, credentials: Credentials | None = None) -> None:
-        self._credentials = credentials or Credentials()
-        self._contexts: dict[tuple[str | None, int], ssl.SSLContext] = {}
+    Args:
+        credentials: where credentials are read.
+        clock: the time of signatures.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        found = credentials or Credentials()
+        self._contexts = Contexts(found)
+        self._injections = Injections(found, self._contexts, clock)
 
     async def dial(self, admission: Admission, *, parameters: Any = None, minor: int = 0) -> Origin:
         """Connect the upstream of the resource an agent was admitted to.
@@ -76,16 +123,9 @@ class Origins:
             DialError: with ``upstream_unavailable``.
         """
         resource = admission.resource
-        parts = urlsplit(resource.upstream)
-        host = parts.hostname or ""
         try:
-            credential = self._credentials.read(resource)
-            header, query = _injected(resource.inject, credential)
-            context = self._context(resource.ca) if parts.scheme == "https" else None
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                transport, link = await asyncio.get_running_loop().create_connection(
-                    Link, host, parts.port or _PORTS[parts.scheme], ssl=context
-                )
+                return await self._dial(resource)
         except CredentialError as error:
             raise unavailable(resource, str(error)) from error
         except TimeoutError as error:
@@ -94,44 +134,37 @@ class Origins:
             raise unavailable(resource, f"TLS: {error.reason or type(error).__name__}") from error
         except OSError as error:
             raise unavailable(resource, f"{type(error).__name__}: {error.strerror or ''}") from error
+
+    async def _dial(self, resource: ResourceDocument) -> Origin:
+        parts = urlsplit(resource.upstream)
+        context: ssl.SSLContext | None = None
+        if parts.scheme == "https":
+            offered = (ALPN, "http/1.1") if resource.http2 else ("http/1.1",)
+            context = self._contexts.of(resource, offered)
+        injection = await self._injections.of(resource)
+        transport, link = await asyncio.get_running_loop().create_connection(
+            Link, parts.hostname or "", parts.port or _PORTS[parts.scheme], ssl=context
+        )
         tune(transport)
+        line: Line = link
+        spoken: asyncio.Transport = transport
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() == ALPN:
+            line = spoken = multiplexed = Http2Line(link, transport, secret=injection.names)
+            multiplexed.start()
+            write_head = multiplexed.send_head
+        else:
+
+            def write_head(head: RequestHead) -> None:
+                transport.write(head.encode())
+
         return Origin(
-            link=link,
-            transport=transport,
+            resource=resource,
+            link=line,
+            transport=spoken,
+            write_head=write_head,
             host=parts.netloc.rpartition("@")[2],
             base=(parts.path or "/") if resource.protocol == "mcp" else parts.path.rstrip("/"),
             endpoint=resource.protocol == "mcp",
-            header=header,
-            query=query,
+            injection=injection,
         )
-
-    def _context(self, ca: str | None) -> ssl.SSLContext:
-        # Reading a trust store costs up to 30 ms; read again when the file changes.
-        stamp = Path(ca).stat().st_mtime_ns if ca is not None else 0
-        context = self._contexts.get((ca, stamp))
-        if context is None:
-            context = ssl.create_default_context(cafile=ca)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.set_alpn_protocols(["http/1.1"])
-            self._contexts[ca, stamp] = context
-        return context
-
-
-def _injected(inject: str | None, credential: str | None) -> tuple[tuple[str, str] | None, str | None]:
-    """Return the header field, or the piece of the query, that carries a credential."""
-    if inject is None or credential is None:
-        return None, None
-    if any(char in credential for char in "\r\n\0"):
-        raise CredentialError("the credential has a line break in it")
-    kind, _, name = inject.partition(":")
-    match kind:
-        case "bearer":
-            return ("authorization", f"Bearer {credential}"), None
-        case "basic":
-            return ("authorization", f"Basic {base64.b64encode(credential.encode()).decode()}"), None
-        case "header":
-            return (name.lower(), credential), None
-        case "query":
-            return None, f"{name}={quote(credential, safe='')}"
-        case _:
-            raise UsageError(f"no way to inject: {kind}")

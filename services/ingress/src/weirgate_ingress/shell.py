@@ -65,6 +65,7 @@ from weirgate_ingress.gates.core import (
     Dial,
     Dialled,
     DialRefused,
+    Distrust,
     Effect,
     Gate,
     Hangup,
@@ -93,7 +94,7 @@ from weirgate_ingress.origins import Origin
 from weirgate_ingress.question import Question, Questions
 from weirgate_ingress.recording import Recording
 from weirgate_ingress.token import Admission, Door, TokenRefused
-from weirgate_ingress.upstreams import DialError, Upstream
+from weirgate_ingress.upstreams import DialError, Upstream, unavailable
 
 HIGH_BYTES: Final = 2 * 1024 * 1024
 LOW_BYTES: Final = 512 * 1024
@@ -449,6 +450,9 @@ class Session(asyncio.Protocol):
                 self._spawn(self._say_aside(effect), "aside")
             case Undial():
                 self._undial()
+            case Distrust():
+                if isinstance(self._upstream, Origin):
+                    self._upstream.distrust()
             case Renew():
                 self._renew(effect)
             case Hangup():
@@ -465,8 +469,40 @@ class Session(asyncio.Protocol):
 
     def _send_head(self, effect: SendHead) -> None:
         upstream = self._upstream
-        if isinstance(upstream, Origin) and not upstream.transport.is_closing():
-            upstream.transport.write(upstream.encode(effect.head))
+        if not isinstance(upstream, Origin) or upstream.transport.is_closing():
+            return
+        if not upstream.send_head(effect.head, effect.body_sha256):
+            # What follows it, its body, waits with it.
+            self._blocked = True
+            self._spawn(self._send_head_later(upstream, effect), "credential")
+
+    async def _send_head_later(self, upstream: Origin, effect: SendHead) -> None:
+        """Send a head once its credential is there; where that is not to be had, nothing is sent."""
+        try:
+            await upstream.prepare()
+        except DialError as error:
+            self._unsent(upstream, error)
+            return
+        if self._over:
+            return
+        self._blocked = False
+        sent = self._lost or self._upstream is not upstream or upstream.transport.is_closing()
+        if not sent and not upstream.send_head(effect.head, effect.body_sha256):
+            # Good for less time than it took to get it.
+            self._unsent(upstream, unavailable(upstream.resource, "the credential does not last"))
+            return
+        self._progress()
+
+    def _unsent(self, upstream: Origin, error: DialError) -> None:
+        log.warning("no credential", session=self.id, resource=upstream.resource.name, reason=str(error))
+        if self._over:
+            return
+        if self._upstream is upstream:
+            # The body that waits behind the head has nowhere to go now.
+            self._undial()
+        self._blocked = False
+        self._feed(DialRefused(refusal=error.refusal))
+        self._progress()
 
     def _undial(self) -> None:
         upstream, self._upstream = self._upstream, None

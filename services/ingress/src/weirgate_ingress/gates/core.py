@@ -202,6 +202,8 @@ class SendHead:
     credential."""
 
     head: RequestHead
+    body_sha256: str | None = None
+    """Of the body, hexadecimal, of none too; ``None``: it streams and is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +295,12 @@ class Undial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Distrust:
+    """The upstream did not take the credential it was sent (401): where another can be had, the next operation gets
+    it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelUpstream:
     """Ask the upstream to cancel what it is doing for this session."""
 
@@ -324,6 +332,7 @@ Effect = (
     | SendHead
     | Aside
     | Undial
+    | Distrust
     | Renew
     | Tape
     | Record

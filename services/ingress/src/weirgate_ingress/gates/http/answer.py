@@ -13,6 +13,7 @@ from weirgate_contracts.http import HttpResponse
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.http.answerfacts import AnswerFacts
 from weirgate_ingress.gates.http.header import answered
+from weirgate_ingress.gates.http.injected import undisclosed
 from weirgate_ingress.gates.http.limit import over_size, unwanted
 from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import Bodies, PlanMismatch, Unreadable
@@ -135,15 +136,14 @@ class AnswerPart:
         masked: bool,
     ) -> None:
         parts = urlsplit(resource.upstream)
-        headers = list(
-            answered(
-                head,
-                resource=resource.name,
-                origin=f"{parts.scheme}://{parts.netloc}".lower(),
-                base=parts.path.rstrip("/"),
-                masked=operation.mask is not None,
-            )
+        kept = answered(
+            head,
+            resource=resource.name,
+            origin=f"{parts.scheme}://{parts.netloc}".lower(),
+            base=parts.path.rstrip("/"),
+            masked=operation.mask is not None,
         )
+        headers = list(undisclosed(kept, resource))
         if framing.kind == "none":
             # Of HEAD and 304 the length tells of a body that is not there, and that masking may change.
             length = head.get("content-length")

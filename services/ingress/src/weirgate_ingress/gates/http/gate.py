@@ -50,6 +50,7 @@ from weirgate_ingress.gates.core import (
     Dial,
     Dialled,
     DialRefused,
+    Distrust,
     Effect,
     Found,
     Hangup,
@@ -72,6 +73,7 @@ from weirgate_ingress.gates.core import (
 from weirgate_ingress.gates.http import requestmask
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
 from weirgate_ingress.gates.http.header import shown
+from weirgate_ingress.gates.http.injected import fitted
 from weirgate_ingress.gates.http.later import LaterPart
 from weirgate_ingress.gates.http.mcp.answer import McpAnswerPart
 from weirgate_ingress.gates.http.mcp.metadata import metadata_asked, metadata_url
@@ -99,6 +101,7 @@ from weirgate_wire.http.head import HeadReader, ResponseHead
 from weirgate_wire.http.hop import persists
 
 _CONTINUE = ResponseHead(status=100, reason="Continue", headers=()).encode()
+_UNAUTHORIZED = 401
 _BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
 _STOP_REASONS: dict[RefusalCode, Literal["killed", "shutdown", "expired"]] = {
     RefusalCode.KILLED: "killed",
@@ -172,6 +175,9 @@ class HttpGate:
                 if self._operation is not None and self._operation.phase is Phase.DIALLING:
                     self._records.refused(self._operation.number, refusal)
                     self._tell(self._operation, refusal)
+                elif self._operation is not None and self._operation.phase is Phase.RUNNING:
+                    # The socket was there, and a credential for this head was not: the shell sent nothing.
+                    self._fail(self._operation, refusal)
             case Answered():
                 self._answered(given)
             case HoldOver(operation=number):
@@ -289,11 +295,15 @@ class HttpGate:
 
     def _serve(self, request: Request) -> None:
         """Go on with a request whose agent is known."""
+        assert self._resource is not None
         if request.looks_up is not None:
             self._request = None
             self._count += 1
             self._later.look_up(request, request.looks_up, self._count)
             return
+        request = fitted(request, self._resource)
+        if self._request is not None:
+            self._request = request
         if self._mcp is not None:
             self._mcp.admit(request)
         if not request.read_whole:
@@ -464,7 +474,9 @@ class HttpGate:
         covered = body is None or body == told
         out.add(Tape(direction="i", operation=operation.number, data=taped + (body or b""), covered=covered))
         self._answer.begin(operation)
-        out.add(SendHead(head=sent.with_headers(framed)))
+        streams = body is None and operation.call.body is not None
+        digest = None if streams else hashlib.sha256(body or b"").hexdigest()
+        out.add(SendHead(head=sent.with_headers(framed), body_sha256=digest))
         if operation.call.body is not None and operation.method in _BODILESS:
             # An upstream that expects no body may read it as the next request: nothing follows it on that socket.
             operation.upstream_stays = False
@@ -542,6 +554,7 @@ class HttpGate:
 
     def _finish(self, operation: Operation) -> None:
         self._records.finished(operation)
+        self._distrust(operation)
         self._operation = None
         unread = not operation.body.done
         if unread or not operation.upstream_stays:
@@ -552,6 +565,7 @@ class HttpGate:
     def _fail(self, operation: Operation, refusal: Refusal) -> None:
         """End an operation that was sent on and cannot be answered as the upstream would have it."""
         self._records.failed(operation.tally, refusal)
+        self._distrust(operation)
         self._undial()
         if operation.answering:
             # The agent has seen the beginning of an answer: only a broken connection says that it has no end.
@@ -559,6 +573,10 @@ class HttpGate:
             self._end("error", refusal)
         else:
             self._tell(operation, refusal)
+
+    def _distrust(self, operation: Operation) -> None:
+        if operation.response is not None and operation.response.status == _UNAUTHORIZED:
+            self._out.add(Distrust())
 
     def _undial(self) -> None:
         if self._dialled:
