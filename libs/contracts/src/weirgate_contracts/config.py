@@ -25,7 +25,11 @@ def _credential_reference(value: str | None) -> str | None:
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 INJECT = re.compile(rf"bearer|basic|header:{_FIELD_NAME}|query:[A-Za-z0-9._~-]+")
 ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
-FIELD = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
+TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""Names of tools as the protocol asks for them (Model Context Protocol, revision 2025-11-25, "Tool Names"). A tool
+with another name can be called and permitted; labels reach it by ``*``."""
+FIELD = re.compile(rf"(?:\*|/\S*|{TOOL.pattern}) (?:/[^/\s]+)+")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ResourceDocument(Value):
@@ -36,23 +40,25 @@ class ResourceDocument(Value):
     upstream: str
     """``postgresql://user@host:port/database?sslmode=…`` without a password; sslmode as in libpq, and
     ``sslrootcert``, ``channel_binding``. Of HTTP ``http://host:port/base`` or ``https://…``: what stands before every
-    path that is sent."""
+    path that is sent. Of MCP the same: the endpoint of its Streamable HTTP, ``https://host/mcp``."""
     credential: str | None = None
     """Reference to the upstream password; absent where the upstream asks for none."""
     catalog: str | None = None
     """The same for policy's own least-privileged login; absent: ``upstream`` with ``credential``."""
     catalog_credential: str | None = None
     inject: str | None = None
-    """Of HTTP: how the credential is sent: ``bearer``, ``basic`` (it is ``user:password``), ``header:NAME``,
+    """Of HTTP and MCP: how the credential is sent: ``bearer``, ``basic`` (it is ``user:password``), ``header:NAME``,
     ``query:NAME``. Absent: none is sent."""
     ca: str | None = None
-    """Of HTTP: file with the certificates that an ``https`` upstream is verified against; absent: the system's."""
+    """Of HTTP and MCP: file with the certificates that an ``https`` upstream is verified against; absent: the
+    system's."""
     routes: tuple[str, ...] = ()
     """Of HTTP: templates of paths that rules and labels name: ``/v1/customers/{id}``. A name stands for one
     segment."""
     unread: Literal["pass", "refuse"] | None = None
     """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
-    has labels, else passed."""
+    has labels, else passed. Of MCP the same, and of images, sound and other base64 within an answer: ``refuse`` puts a
+    placeholder in their place."""
 
     _check_credential = field_validator("credential", "catalog_credential")(_credential_reference)
 
@@ -101,6 +107,8 @@ class ResourceDocument(Value):
             raise ValueError(
                 "an upstream of HTTP has no user, query or fragment; write https://host:port/base"
             )
+        if self.protocol == "mcp" and self.routes:
+            raise ValueError("'routes' is for protocol http; an endpoint of MCP has one path")
         if self.catalog is not None or self.catalog_credential is not None:
             raise ValueError("'catalog' is for protocol postgres")
         if (self.credential is None) != (self.inject is None):
@@ -116,7 +124,8 @@ class LabelsDocument(Value):
     """Of PostgreSQL: ``schema.table.column`` to label."""
     fields: dict[str, LabelName] = Field(default_factory=dict)
     """Of HTTP: a route and a pattern (``FieldPlan.pattern``) to label: ``/v1/customers/{id} /email``, or ``* /**/ssn``
-    for every route."""
+    for every route. Of MCP: the name of a tool and a pattern over what it answers: ``lookup_customer /email``, or
+    ``* /**/email`` for everything the server answers."""
 
     @field_validator("columns")
     @classmethod
@@ -132,7 +141,7 @@ class LabelsDocument(Value):
         for field in value:
             if FIELD.fullmatch(field) is None or "**" in field.partition(" ")[2].split("/")[2:]:
                 raise ValueError(
-                    f"{field!r}: write a route and a pointer, for instance '/v1/customers/{{id}} /email'"
+                    f"{field!r}: write a route or a tool and a pointer, for instance '/v1/customers/{{id}} /email'"
                 )
         return value
 
@@ -158,3 +167,36 @@ class ReviewersDocument(Value):
     name: ResourceName
     groups: tuple[str, ...]
     """A person in any of these groups speaks for it."""
+
+
+class ToolsDocument(Value):
+    """The definitions of tools that people have approved, of one resource of MCP.
+
+    With one, a tool that is not in it, or that the server defines otherwise now, is not shown to agents, and a call
+    of it waits for the reviewers.
+    """
+
+    resource: ResourceName
+    tools: dict[str, str]
+    """Name to the digest of its definition (:func:`weirgate_contracts.definition.definition_digest`)."""
+    reviewers: tuple[ResourceName, ...] = ("tools",)
+    """Who must each agree to a call of another tool: names of :class:`ReviewersDocument`."""
+
+    @field_validator("tools")
+    @classmethod
+    def _check_tools(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, digest in value.items():
+            if not 0 < len(name) <= 2048:
+                raise ValueError("the name of a tool has 1 to 2048 characters")
+            if DIGEST.fullmatch(digest) is None:
+                raise ValueError(
+                    f"{name!r} has no digest; write the 64 digits that 'weirgate tools pin' prints"
+                )
+        return value
+
+    @field_validator("reviewers")
+    @classmethod
+    def _check_reviewers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("nobody is asked; write 'reviewers: [dba]'")
+        return value

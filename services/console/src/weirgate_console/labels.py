@@ -10,7 +10,7 @@ from typing import Any
 from weirgate_contracts.config import LabelsDocument, ResourceDocument
 from weirgate_contracts.document import Complaint, Path, meant
 
-_HOLDS = {"postgres": "columns", "http": "fields"}
+_HOLDS = {"postgres": "columns", "http": "fields", "mcp": "fields"}
 _RIGHT = {
     "columns": "write 'columns: {public.customers.email: pii.email}'",
     "fields": "write 'fields: {\"/v1/customers/{id} /email\": pii.email}'",
@@ -48,11 +48,13 @@ def unfit_labels(
 def _unfit(labels: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Complaint]:
     protocol, name = str(resource["protocol"]), str(resource["name"])
     held = _HOLDS.get(protocol)
-    for other in _HOLDS.values():
+    for other in ("columns", "fields"):
         if other != held and labels.get(other):
             what = f"{name!r} is a resource of 'protocol: {protocol}' and has no {other}"
             yield Complaint(path=(other,), what=what, right=_RIGHT.get(held or ""))
-    if held != "fields":
+    if protocol == "mcp":
+        yield from _no_tools(labels, name)
+    if protocol != "http":
         return
     routes = tuple(str(route) for route in resource.get("routes", ()))
     for field in labels.get("fields", {}):
@@ -60,4 +62,16 @@ def _unfit(labels: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[C
         if route != "*" and route not in routes:
             what = f"{name!r} has no route {route!r}, so the label would never apply"
             right = meant(route, routes) if routes else f"add it to 'routes' of {name!r}, or write '*'"
+            yield Complaint(path=("fields", str(field)), what=what, right=right)
+
+
+def _no_tools(labels: Mapping[str, Any], name: str) -> Iterator[Complaint]:
+    # Which tools there are only the server knows: of a name nothing can be said, of a route it can.
+    for field in labels.get("fields", {}):
+        of = str(field).partition(" ")[0]
+        if of.startswith("/"):
+            what = (
+                f"{name!r} is a resource of 'protocol: mcp' and has no routes, so the label would never apply"
+            )
+            right = "write the name of a tool, 'lookup_customer /email', or '* /**/email'"
             yield Complaint(path=("fields", str(field)), what=what, right=right)

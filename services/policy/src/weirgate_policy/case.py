@@ -30,7 +30,7 @@ from typing import Any, Literal, Self, cast
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from weirgate_contracts.config import ROUTE
+from weirgate_contracts.config import ROUTE, ToolsDocument
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.operation import SessionContext, Statement
@@ -166,15 +166,23 @@ def state_of(
 
 
 def call_state_of(
-    resource: str, *, bundle: Bundle, routes: Sequence[str], labels: Mapping[str, str], revision: int = 0
+    resource: str,
+    *,
+    bundle: Bundle,
+    labels: Mapping[str, str],
+    routes: Sequence[str] = (),
+    protocol: Literal["http", "mcp"] = "http",
+    tools: ToolsDocument | None = None,
+    revision: int = 0,
 ) -> JudgingState:
-    """Return what calls of an HTTP resource are judged under, made without a service."""
-    view = ResourceView(name=resource, protocol="http", routes=routes)
+    """Return what calls of a resource of HTTP or MCP are judged under, made without a service."""
+    view = ResourceView(name=resource, protocol=protocol, routes=routes)
     return JudgingState(
         revision=revision,
         read=touch,
         asking=Asking(bundle=bundle, view=view),
         labels=labels_of(*labels.values()),
+        tools=tools,
     )
 
 
