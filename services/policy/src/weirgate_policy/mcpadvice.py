@@ -36,6 +36,6 @@ def unoffered(kind: str, name: str, tools: Mapping[str, AbstractSet[str] | None]
             "error",
         )
     approved = tools[resource]
-    if kind == "Tool" and approved is not None and rest not in approved:
+    if kind == "Tool" and rest and approved is not None and rest not in approved:
         return f"{rest!r} is not among the approved tools of {resource}", nearest(rest, approved), "warning"
     return None
