@@ -86,7 +86,7 @@ def test_a_directory_is_read_whole_and_an_unused_cedar_file_is_pointed_out(tmp_p
         ("kind: [resource\n", "2: this is not YAML"),
         ("kind: resource\nname: a: b\n", "2: this is not YAML"),
         ("- kind: resource\n", "1: a document is a mapping that begins with 'kind:'"),
-        ("name: shop\n", "1: 'kind' is missing (one of labels, masking, policy, resource, reviewers)"),
+        ("name: shop\n", "1: 'kind' is missing (one of labels, masking, policy, resource, reviewers, tools)"),
         ("kind: resorce\nname: shop\n", "1: there is no kind 'resorce' (did you mean 'resource'?)"),
         (
             "kind: reviewers\nname: dba\ngroups: [a]\nname: dbb\n",

@@ -46,6 +46,6 @@ def test_every_problem_is_said_with_its_line_and_what_would_be_right(tmp_path: P
         "crm.yaml:7: 'v1/customers' is no template: it begins with '/' "
         "(write a template such as /v1/customers/{id}; a name in braces stands for one whole segment)",
         "crm.yaml:13: '/v1/customers/{id}/email' is no field: a route and a pointer stand there, with one "
-        "space between (write a route and a pointer, such as '/v1/customers/{id} /email', or '* /**/ssn' "
-        "for every route)",
+        "space between (write a route (of MCP a tool) and a pointer, such as '/v1/customers/{id} /email' or "
+        "'lookup_customer /email', or '* /**/ssn' for every one)",
     ]

@@ -141,7 +141,7 @@ def test_a_credential_written_where_inject_stands_is_not_repeated() -> None:
         ({"columns": {}}, ("columns",), "'columns' is empty"),
         ({"fields": {"/email": "pii.email"}}, ("fields", "/email"), "a route and a pointer"),
         ({"fields": {"/v1/x email": "pii.email"}}, ("fields", "/v1/x email"), "'email' is no pointer"),
-        ({"fields": {"v1 /email": "pii.email"}}, ("fields", "v1 /email"), "'v1' is no route, it begins with '/'"),
+        ({"fields": {"v1/c /email": "pii.email"}}, ("fields", "v1/c /email"), "'v1/c' is no route, it begins with '/'"),
         ({"fields": {"/a{b} /email": "pii.email"}}, ("fields", "/a{b} /email"), "is no route"),
         ({"fields": {"* /a/**/b": "pii.email"}}, ("fields", "* /a/**/b"), "'**' stands only as the first step"),
         ({"fields": {"* /a//b": "pii.email"}}, ("fields", "* /a//b"), "is no pointer"),

@@ -5,10 +5,12 @@ from typing import Any, cast
 
 import pytest
 
+from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress import aside as module
 from weirgate_ingress.aside import Asides
 from weirgate_ingress.gates.core import Aside
+from weirgate_ingress.injection import Plain
 from weirgate_ingress.origins import Origin
 from weirgate_ingress.upstreams import DialError, Link
 from weirgate_wire.http.head import RequestHead
@@ -30,21 +32,22 @@ class Wire:
         self.aborted = True
 
 
-def origin() -> tuple[Origin, Wire]:
+def origin() -> tuple[Origin, Wire, Link]:
     wire, link = Wire(), Link()
     link.connection_made(cast("Any", wire))
     made = Origin(
-        link=link, transport=cast("Any", wire), host="tools.test", base="/mcp", endpoint=True,
-        header=("authorization", "Bearer s3cr3t"), query=None,
+        resource=ResourceDocument(name="tools", protocol="mcp", upstream="http://tools.test/mcp"),
+        link=link, transport=cast("Any", wire), write_head=lambda head: wire.write(head.encode()), host="tools.test",
+        base="/mcp", endpoint=True, injection=Plain(header=("authorization", "Bearer s3cr3t")),
     )  # fmt: skip
-    return made, wire
+    return made, wire, link
 
 
 async def test_it_is_written_with_the_credential_to_the_endpoint_and_the_socket_is_closed() -> None:
-    made, wire = origin()
+    made, wire, link = origin()
 
     async def dial() -> Origin:
-        asyncio.get_running_loop().call_soon(made.link.data_received, b"HTTP/1.1 202 Accepted\r\n")
+        asyncio.get_running_loop().call_soon(link.data_received, b"HTTP/1.1 202 Accepted\r\n")
         return made
 
     await Asides().say(SAID, dial)
@@ -58,10 +61,10 @@ async def test_an_upstream_that_is_away_or_hangs_up_is_no_matter() -> None:
     async def away() -> Origin:
         raise DialError(Refusal(code=RefusalCode.UPSTREAM_UNAVAILABLE, reason="away"), "away")
 
-    made, wire = origin()
+    made, wire, link = origin()
 
     async def hangs_up() -> Origin:
-        asyncio.get_running_loop().call_soon(made.link.connection_lost, None)
+        asyncio.get_running_loop().call_soon(link.connection_lost, None)
         return made
 
     asides = Asides()
@@ -79,7 +82,7 @@ async def test_an_upstream_that_says_nothing_is_left_in_time_and_few_are_under_w
 
     async def dial() -> Origin:
         nonlocal most
-        made, wire = origin()
+        made, wire, _ = origin()
         dialled.append(wire)
         most = max(most, sum(not one.aborted for one in dialled))
         return made

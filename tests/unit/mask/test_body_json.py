@@ -261,7 +261,7 @@ def test_where_nothing_is_hidden_there_is_no_masker() -> None:
 
 def test_a_plan_that_is_not_for_a_body_or_cannot_be_made_is_a_mismatch() -> None:
     wrong = [plan(), plan(body=BodyPlan(), impossible="no"), plan(body=BodyPlan(fields=(field("email"),)))]
-    wrong += [plan(body=BodyPlan(fields=(field(pattern),))) for pattern in ("/a/**/b", "/a~2")]
+    wrong += [plan(body=BodyPlan(fields=(field(pattern),))) for pattern in ("/**/a/**/b", "/a~2")]
     for one in wrong:
         with pytest.raises(PlanMismatch):
             body_masker(one, frozenset(), type="application/json", parameters={}, keys=KEYS)

@@ -190,8 +190,11 @@ def test_routes_may_be_given_beside_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ({"expect": "allow"}, "write one of 'sql' and 'call'"),
-        ({"sql": "select 1", "call": {"path": "/"}, "expect": "allow"}, "write one of 'sql' and 'call'"),
+        ({"expect": "allow"}, "write one of 'sql', 'call' and 'mcp'"),
+        (
+            {"sql": "select 1", "call": {"path": "/"}, "expect": "allow"},
+            "write one of 'sql', 'call' and 'mcp'",
+        ),
         ({"call": {"path": "v1"}, "expect": "allow"}, "begins with '/'"),
         ({"call": {"path": "/v1?limit=5"}, "expect": "allow"}, "under 'query'"),
         ({"call": {"path": "/a/%2e%2e/b"}, "expect": "allow"}, "dot segments"),

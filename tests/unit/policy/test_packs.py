@@ -49,6 +49,8 @@ def policies_of(pack: str) -> dict[str, str]:
 
 def said(case: Case) -> str:
     """What an agent of a case sends."""
+    if case.mcp is not None:
+        return case.mcp.text()
     return f"{case.call.method} {case.call.path}" if case.call is not None else str(case.sql)
 
 

@@ -28,6 +28,7 @@ from weirgate_contracts.config import (
     PolicyDocument,
     ResourceDocument,
     ReviewersDocument,
+    ToolsDocument,
 )
 from weirgate_contracts.events import CatalogObserved, ConfigPublished, Undecodable, decode
 from weirgate_contracts.masking import MaskingRule
@@ -37,7 +38,9 @@ CONFIG_SUBJECTS = "audit.config.>"
 CATALOG_SUBJECTS = "audit.catalog.>"
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
-type_of_document = ResourceDocument | LabelsDocument | MaskingDocument | PolicyDocument | ReviewersDocument
+type_of_document = (
+    ResourceDocument | LabelsDocument | MaskingDocument | PolicyDocument | ReviewersDocument | ToolsDocument
+)
 
 _DOCUMENTS: dict[str, type[type_of_document]] = {
     "resource": ResourceDocument,
@@ -45,6 +48,7 @@ _DOCUMENTS: dict[str, type[type_of_document]] = {
     "masking": MaskingDocument,
     "policy": PolicyDocument,
     "reviewers": ReviewersDocument,
+    "tools": ToolsDocument,
 }
 
 
@@ -120,7 +124,7 @@ class ConfigFeed:
 
     @property
     def fields(self) -> Mapping[str, Mapping[str, str]]:
-        """Per resource of HTTP: route and pattern to label."""
+        """Per resource of HTTP or MCP: route or tool, and pattern, to label."""
         return self._fields
 
     @property
@@ -142,6 +146,11 @@ class ConfigFeed:
     def reviewers(self) -> Mapping[str, ReviewersDocument]:
         """People who can be asked, by the name a policy uses."""
         return self._reviewers
+
+    @property
+    def tools(self) -> Mapping[str, ToolsDocument]:
+        """Approved definitions of tools, per resource of MCP; a resource that is not in it has none pinned."""
+        return self._tools
 
     @property
     def catalogs(self) -> Mapping[str, CatalogObserved]:
@@ -240,6 +249,9 @@ class ConfigFeed:
         self._resources = _by_name(each for each in documents if isinstance(each, ResourceDocument))
         self._policies = _by_name(each for each in documents if isinstance(each, PolicyDocument))
         self._reviewers = _by_name(each for each in documents if isinstance(each, ReviewersDocument))
+        self._tools = MappingProxyType(
+            {each.resource: each for each in documents if isinstance(each, ToolsDocument)}
+        )
         self._catalogs = MappingProxyType(
             {each.resource: each for each in documents if isinstance(each, CatalogObserved)}
         )

@@ -39,7 +39,7 @@ def apply(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Publish resources, labels, masking rules, policies and reviewers.
+    """Publish resources, labels, masking rules, policies, reviewers and approved tools.
 
     Everything is checked together first. When anything is wrong, all of it is said, with file and line and
     what would be right, and nothing is published. What stands unchanged already is not published again.
@@ -70,7 +70,8 @@ def apply(
 
 def show(
     kind: Annotated[
-        str | None, typer.Argument(help="Only this kind: resource, labels, masking, policy, reviewers.")
+        str | None,
+        typer.Argument(help="Only this kind: resource, labels, masking, policy, reviewers, tools."),
     ] = None,
     name: Annotated[str | None, typer.Argument(help="Only this name; prints the document whole.")] = None,
     as_json: Json = False,
@@ -110,7 +111,7 @@ def give_document(document: dict[str, Any]) -> None:
 
 
 def withdraw(
-    kind: Annotated[str, typer.Argument(help="resource, labels, masking, policy or reviewers.")],
+    kind: Annotated[str, typer.Argument(help="resource, labels, masking, policy, reviewers or tools.")],
     name: Annotated[str, typer.Argument(help="Its name; of labels, the resource's.")],
     data_dir: DataDir = None,
 ) -> None:

@@ -12,8 +12,10 @@ from weirgate_contracts.events import Event, Undecodable, decode
 from weirgate_contracts.subjects import AUDIT_STREAM, AUDIT_SUBJECTS
 
 
-def read_log(data_dir: Path | None) -> list[tuple[int, Event]]:
-    """Read every event of the log with its sequence.
+def read_log(
+    data_dir: Path | None, *, subjects: tuple[str, ...] = (AUDIT_SUBJECTS,)
+) -> list[tuple[int, Event]]:
+    """Read every event of the log, or of some of its subjects, with its sequence.
 
     Raises:
         Failed: no gateway runs there, or the log holds what this release cannot read.
@@ -25,16 +27,16 @@ def read_log(data_dir: Path | None) -> list[tuple[int, Event]]:
         hint = "start one with 'weirgate up', or name its directory with --data-dir"
         raise Failed(f"no gateway is running on {directory}", hint) from error
     try:
-        return asyncio.run(_read(url, directory / "secrets" / "nkeys" / "auditor.nk"))
+        return asyncio.run(_read(url, directory / "secrets" / "nkeys" / "auditor.nk", subjects))
     except (BusError, OSError) as error:
         raise Failed("the log cannot be read", str(error)) from error
 
 
-async def _read(url: str, seed: Path) -> list[tuple[int, Event]]:
+async def _read(url: str, seed: Path, subjects: tuple[str, ...]) -> list[tuple[int, Event]]:
     bus = await JetStreamBus.connect(url, seed, "weirgate-command", deadline_s=5.0)
     events: list[tuple[int, Event]] = []
     try:
-        async for delivery in bus.read(AUDIT_STREAM, subjects=(AUDIT_SUBJECTS,)):
+        async for delivery in bus.read(AUDIT_STREAM, subjects=subjects):
             try:
                 events.append((delivery.sequence, decode(delivery.body)))
             except Undecodable as error:

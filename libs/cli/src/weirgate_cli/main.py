@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from weirgate_cli import approvals, config, policy, resources, sessions, token
+from weirgate_cli import approvals, config, policy, resources, sessions, token, tools
 from weirgate_cli.say import tell
 
 COMMANDS = "weirgate.commands"
@@ -32,7 +32,7 @@ def make_app() -> typer.Typer:
         except ImportError as error:
             # One broken package must not take the other commands away; what it would have added is missing.
             tell(f"weirgate: the commands of {found.value} cannot be loaded: {error}")
-    for own in (config, resources, token, approvals, policy, sessions):
+    for own in (config, resources, token, approvals, policy, sessions, tools):
         own.register(app)
     return app
 

@@ -13,6 +13,7 @@ from weirgate_cli.gateway import Failed
 from weirgate_cli.option import DataDir, Json, answering
 from weirgate_cli.say import REFUSED, give_json, give_table, one_line, tell
 from weirgate_contracts.http import call_text
+from weirgate_contracts.mcp import message_text
 
 Paths = Annotated[
     list[Path], typer.Argument(help="YAML files or directories as for 'weirgate apply', or .cedar files.")
@@ -44,6 +45,10 @@ def check(paths: Paths, as_json: Json = False) -> None:
         else:
             for problem in found:
                 tell(str(problem))
+            for name in _unpinned(paths):
+                tell(
+                    f"note: no tool of {name} is pinned: the server can change what agents read of its tools"
+                )
             count = f"{len(policies)} {'policy' if len(policies) == 1 else 'policies'}"
             tell(f"{count} checked, {len(wrong)} {'thing is' if len(wrong) == 1 else 'things are'} wrong")
         if wrong:
@@ -95,7 +100,12 @@ def judge_cases(
         testing = _testing()
         try:
             outcomes: list[Any] = testing.run_cases(
-                cases, policies=policies, labels=_labels(paths), routes=_routes(paths), apis=_apis(paths)
+                cases,
+                policies=policies,
+                labels=_labels(paths),
+                routes=_routes(paths),
+                apis=_apis(paths),
+                tools=_tools(paths),
             )
         except (testing.BadCases, testing.BundleError) as error:
             raise Failed(str(error), "'weirgate policy check' says what is wrong with policies") from error
@@ -150,6 +160,7 @@ def _case(one: Any) -> dict[str, Any]:
         "line": one.line,
         "sql": one.case.sql,
         "call": None if one.case.call is None else f"{one.case.call.method} {one.case.call.path}",
+        "mcp": None if one.case.mcp is None else one.case.mcp.text(),
         "expect": one.case.expect,
         "got": one.got,
         "rules": list(one.rules),
@@ -175,7 +186,9 @@ def _replayed(one: Any) -> dict[str, Any]:
 
 
 def _text(operation: Any) -> str:
-    if (call := operation.call) is not None:
+    if (call := operation.call) is not None and call.mcp is not None:
+        return message_text(call.mcp.method, call.mcp.name)
+    if call is not None:
         return call_text(call.method, call.path, call.query)
     return "; ".join(statement.text for statement in operation.statements)
 
@@ -198,6 +211,20 @@ def _apis(paths: list[Path]) -> dict[str, Any]:
         for one in _documents(paths)
         if one.kind == "resource" and one.body.get("api") is not None
     }
+
+
+def _tools(paths: list[Path]) -> dict[str, dict[str, str]]:
+    return {one.name: dict(one.body["tools"]) for one in _documents(paths) if one.kind == "tools"}
+
+
+def _unpinned(paths: list[Path]) -> list[str]:
+    """Return the resources of MCP among the documents whose tools nobody approved there."""
+    pinned = _tools(paths)
+    return [
+        one.name
+        for one in _documents(paths)
+        if one.kind == "resource" and one.body.get("protocol") == "mcp" and one.name not in pinned
+    ]
 
 
 def _documents(paths: list[Path]) -> Sequence[Any]:

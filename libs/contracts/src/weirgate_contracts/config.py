@@ -19,7 +19,11 @@ from weirgate_contracts.model import ModelApi
 from weirgate_contracts.value import LabelName, ResourceName, Value, is_absent
 
 ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
-FIELD = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
+TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""Names of tools as the protocol asks for them (Model Context Protocol, revision 2025-11-25, "Tool Names"). A tool
+with another name can be called and permitted; labels reach it by ``*``."""
+FIELD = re.compile(rf"(?:\*|/\S*|{TOOL.pattern}) (?:/[^/\s]+)+")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 HOLD_WAIT_S = 30
@@ -37,33 +41,35 @@ class ResourceDocument(Value):
     upstream: str
     """``postgresql://user@host:port/database?sslmode=…`` without a password; sslmode as in libpq, and
     ``sslrootcert``, ``channel_binding``. Of HTTP ``http://host:port/base`` or ``https://…``: what stands before every
-    path that is sent."""
+    path that is sent. Of MCP the same: the endpoint of its Streamable HTTP, ``https://host/mcp``."""
     credential: str | None = None
     """Reference to the upstream password; absent where the upstream asks for none."""
     catalog: str | None = None
     """The same for policy's own least-privileged login; absent: ``upstream`` with ``credential``."""
     catalog_credential: str | None = None
     inject: str | None = None
-    """Of HTTP: how the credential is sent: ``bearer``, ``basic`` (it is ``user:password``), ``header:NAME``,
+    """Of HTTP and MCP: how the credential is sent: ``bearer``, ``basic`` (it is ``user:password``), ``header:NAME``,
     ``query:NAME``, ``oauth2``, ``sigv4``. Absent: none is sent."""
     oauth2: OAuth2Document | None = Field(default=None, exclude_if=is_absent)
-    """Of HTTP with ``inject: oauth2``."""
+    """Of HTTP and MCP with ``inject: oauth2``."""
     sigv4: SigV4Document | None = Field(default=None, exclude_if=is_absent)
-    """Of HTTP with ``inject: sigv4``."""
+    """Of HTTP and MCP with ``inject: sigv4``."""
     client_cert: str | None = Field(default=None, exclude_if=is_absent)
-    """Of HTTP: reference to the PEM certificates the gateway shows an ``https`` upstream; with ``client_key``."""
+    """Of HTTP and MCP: reference to the PEM certificates shown to an ``https`` upstream; with ``client_key``."""
     client_key: str | None = Field(default=None, exclude_if=is_absent)
     """Reference to the PEM private key of it, without a passphrase."""
     http2: bool = Field(default=True, exclude_if=bool)
-    """Of HTTP: whether an ``https`` upstream is offered HTTP/2."""
+    """Of HTTP and MCP: whether an ``https`` upstream is offered HTTP/2."""
     ca: str | None = None
-    """Of HTTP: file with the certificates that an ``https`` upstream is verified against; absent: the system's."""
+    """Of HTTP and MCP: file with the certificates that an ``https`` upstream is verified against; absent: the
+    system's."""
     routes: tuple[str, ...] = ()
     """Of HTTP: templates of paths that rules and labels name: ``/v1/customers/{id}``. A name stands for one
     segment."""
     unread: Literal["pass", "refuse"] | None = None
     """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
-    has labels, else passed."""
+    has labels, else passed. Of MCP the same, and of images, sound and other base64 within an answer: ``refuse`` puts a
+    placeholder in their place."""
     api: ModelApi | None = None
     """Of HTTP: the model API it speaks. Its routes need not be listed, and rules can read which model is asked."""
     mask_requests: bool = False
@@ -127,8 +133,10 @@ class ResourceDocument(Value):
             raise ValueError(
                 "an upstream of HTTP has no user, query or fragment; write https://host:port/base"
             )
-        if self.api is not None and self.protocol != "http":
-            raise ValueError("'api' is for protocol http")
+        if self.protocol == "mcp":
+            for name in ("routes", "api", "mask_requests", "hold_wait_s"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name!r} is for protocol http")
         if self.catalog is not None or self.catalog_credential is not None:
             raise ValueError("'catalog' is for protocol postgres")
         if (self.credential is None) != (self.inject is None):
@@ -153,9 +161,10 @@ class LabelsDocument(Value):
     """Of PostgreSQL: ``schema.table.column`` to label."""
     fields: dict[str, LabelName] = Field(default_factory=dict)
     """Of HTTP: a route and a pattern (``FieldPlan.pattern``) to label: ``/v1/customers/{id} /email``, or ``* /**/ssn``
-    for every route."""
+    for every route. Of MCP: the name of a tool and a pattern over what it answers: ``lookup_customer /email``, or
+    ``* /**/email`` for everything the server answers."""
     request_fields: dict[str, LabelName] = Field(default_factory=dict)
-    """The same for bodies of requests, where the resource says ``mask_requests``."""
+    """Of HTTP: the same for bodies of requests, where the resource says ``mask_requests``."""
 
     @field_validator("columns")
     @classmethod
@@ -171,7 +180,7 @@ class LabelsDocument(Value):
         for field in value:
             if FIELD.fullmatch(field) is None or "**" in field.partition(" ")[2].split("/")[2:]:
                 raise ValueError(
-                    f"{field!r}: write a route and a pointer, for instance '/v1/customers/{{id}} /email'"
+                    f"{field!r}: write a route or a tool and a pointer, for instance '/v1/customers/{{id}} /email'"
                 )
         return value
 
@@ -197,3 +206,36 @@ class ReviewersDocument(Value):
     name: ResourceName
     groups: tuple[str, ...]
     """A person in any of these groups speaks for it."""
+
+
+class ToolsDocument(Value):
+    """The definitions of tools that people have approved, of one resource of MCP.
+
+    With one, a tool that is not in it, or that the server defines otherwise now, is not shown to agents, and a call
+    of it waits for the reviewers.
+    """
+
+    resource: ResourceName
+    tools: dict[str, str]
+    """Name to the digest of its definition (:func:`weirgate_contracts.definition.definition_digest`)."""
+    reviewers: tuple[ResourceName, ...] = ("tools",)
+    """Who must each agree to a call of another tool: names of :class:`ReviewersDocument`."""
+
+    @field_validator("tools")
+    @classmethod
+    def _check_tools(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, digest in value.items():
+            if not 0 < len(name) <= 2048:
+                raise ValueError("the name of a tool has 1 to 2048 characters")
+            if DIGEST.fullmatch(digest) is None:
+                raise ValueError(
+                    f"{name!r} has no digest; write the 64 digits that 'weirgate tools pin' prints"
+                )
+        return value
+
+    @field_validator("reviewers")
+    @classmethod
+    def _check_reviewers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("nobody is asked; write 'reviewers: [dba]'")
+        return value

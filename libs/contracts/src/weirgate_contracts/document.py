@@ -17,18 +17,22 @@ from weirgate_contracts.config import (
     PolicyDocument,
     ResourceDocument,
     ReviewersDocument,
+    ToolsDocument,
 )
 from weirgate_contracts.events.config import ConfigKind
 from weirgate_contracts.scrutiny import Complaint as Complaint
 from weirgate_contracts.scrutiny import Path as Path
 from weirgate_contracts.scrutiny import scrutinise
 
-Document = ResourceDocument | LabelsDocument | MaskingDocument | PolicyDocument | ReviewersDocument
+Document = (
+    ResourceDocument | LabelsDocument | MaskingDocument | PolicyDocument | ReviewersDocument | ToolsDocument
+)
 
 DOCUMENTS: Mapping[ConfigKind, type[Document]] = {
     "labels": LabelsDocument,
     "masking": MaskingDocument,
     "reviewers": ReviewersDocument,
+    "tools": ToolsDocument,
     "policy": PolicyDocument,
     "resource": ResourceDocument,
 }
@@ -75,7 +79,7 @@ def place(path: Path) -> str:
 
 def name_of(document: Document) -> str:
     """Return the name a document is published under."""
-    return document.resource if isinstance(document, LabelsDocument) else document.name
+    return document.resource if isinstance(document, LabelsDocument | ToolsDocument) else document.name
 
 
 def read_kind(kind: object) -> ConfigKind:
@@ -156,7 +160,7 @@ def _translate(model: type[BaseModel], details: dict[str, Any]) -> Complaint:
 
 _EXAMPLES = {
     "name": "for instance 'name: shop'",
-    "protocol": "write 'protocol: postgres' or 'protocol: http'",
+    "protocol": "write 'protocol: postgres', 'protocol: http' or 'protocol: mcp'",
     "upstream": "write 'upstream: postgresql://user@host:5432/database', or 'upstream: https://host:port/base'",
     "credential": "write 'credential: env:NAME' or 'credential: file:/path'",
     "inject": "write 'inject: bearer', or basic, header:NAME, query:NAME, oauth2, sigv4",
@@ -186,6 +190,8 @@ _EXAMPLES = {
     "rules": "write a list: '- {label: \"pii.*\", transform: redact}'",
     "transform": "write 'transform: redact', or partial, null, generalise, pseudonym, format",
     "kind": "redact, partial, null, generalise, pseudonym or format",
+    "tools": "write 'tools: {lookup_customer: 9f86…}' as 'weirgate tools pin' prints it",
+    "reviewers": "write a list: 'reviewers: [dba]'",
     "groups": "write a list: 'groups: [dba]'",
     "cedar": "write 'file: NAME.cedar'",
     "resource": "name a registered resource: 'resource: shop'",

@@ -89,10 +89,19 @@ class FieldPlan(Value):
     """Values of a structured body that are masked wherever the pattern fits."""
 
     pattern: str
-    """A JSON pointer whose steps may be ``*`` (any one step); ``**`` as first step stands for any number of
-    them: ``/items/*/email``, ``/**/email``."""
+    """A JSON pointer whose steps may be ``*`` (any one step); one step ``**`` stands for any number of them:
+    ``/items/*/email``, ``/**/email``, ``/result/**/email``."""
     labels: tuple[LabelName, ...]
     transform: Transform
+
+
+class EmbeddedPlan(Value):
+    """Strings of a body that may themselves be JSON, and what is masked in those."""
+
+    patterns: tuple[str, ...]
+    """Where such strings stand, as ``FieldPlan.pattern``: ``/result/content/*/text``."""
+    fields: tuple[FieldPlan, ...]
+    """Their patterns begin at the outermost value of the JSON in the string."""
 
 
 class BodyPlan(Value):
@@ -101,6 +110,8 @@ class BodyPlan(Value):
     fields: tuple[FieldPlan, ...] = ()
     unread: Literal["pass", "refuse"] = "refuse"
     """What becomes of a body of a type that cannot be read."""
+    embedded: EmbeddedPlan | None = Field(default=None, exclude_if=is_absent)
+    """Of MCP: JSON written into a string, as servers answer with their text."""
 
 
 class Plan(Value):

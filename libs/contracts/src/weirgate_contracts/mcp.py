@@ -12,6 +12,10 @@ from weirgate_contracts.value import Value, is_absent
 ItemKind = Literal["tool", "resource", "template", "prompt"]
 """What a server offers: ``tools/list``, ``resources/list``, ``resources/templates/list``, ``prompts/list``."""
 
+STREAM, END = "notifications/stream", "session/end"
+"""Methods that stand for what is no message: GET, which opens the server's stream of events, and DELETE."""
+LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
+"""Methods that are answered with definitions of what a server offers, and with nothing else."""
 SERVER_REQUESTS = ("sampling/createMessage", "elicitation/create", "roots/list")
 """What a server may ask of its client; each is let through only where the verdict names it."""
 
@@ -42,3 +46,14 @@ class McpCall(Value):
     offered: tuple[McpItem, ...] | None = Field(default=None, exclude_if=is_absent)
     """Set exactly where the question is about a list as the server has answered it, before the agent is shown any of
     it: ``OperationAllowed.visible`` says what of it may be shown."""
+
+
+def message_text(method: str, name: str | None) -> str:
+    """Return a message on one line, as people read it: ``tools/call refund``.
+
+    Args:
+        method: Of JSON-RPC; empty: an answer to the server.
+        name: What it uses, where it uses one thing.
+    """
+    said = method or "answer to the server"
+    return f"{said} {name}" if name is not None else said

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from weirgate_contracts.config import FIELD, ROUTE
+from weirgate_contracts.config import DIGEST, FIELD, ROUTE, TOOL
 from weirgate_contracts.events.config import ConfigKind
 from weirgate_contracts.injection import INJECT, NEVER_INJECTED, token_url_fault
 
@@ -21,25 +21,31 @@ _SECRET_OPTIONS = ("password", "sslpassword", "passfile")
 _NEVER_EMPTY: Mapping[str, tuple[str, ...]] = {
     "masking": ("rules",),
     "reviewers": ("groups",),
+    "tools": ("reviewers",),
 }
-_SCHEMES = {"postgres": ("postgresql", "postgres"), "http": ("http", "https")}
-_ADDRESSES = {"postgres": "postgresql://user@host:port/database", "http": "https://host:port/base"}
+_OVER_HTTP = ("http", "mcp")
+_SCHEMES = {"postgres": ("postgresql", "postgres"), "http": ("http", "https"), "mcp": ("http", "https")}
+_ADDRESSES = {
+    "postgres": "postgresql://user@host:port/database",
+    "http": "https://host:port/base",
+    "mcp": "https://host:port/mcp",
+}
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    "http": (
-        "inject",
-        "ca",
-        "routes",
-        "unread",
-        "api",
-        "mask_requests",
-        "hold_wait_s",
-        "oauth2",
-        "sigv4",
-        "client_cert",
-        "client_key",
-    ),
-    "postgres": ("catalog", "catalog_credential"),
+    "inject": _OVER_HTTP,
+    "oauth2": _OVER_HTTP,
+    "sigv4": _OVER_HTTP,
+    "client_cert": _OVER_HTTP,
+    "client_key": _OVER_HTTP,
+    "ca": _OVER_HTTP,
+    "routes": ("http",),
+    "api": ("http",),
+    "mask_requests": ("http",),
+    "hold_wait_s": ("http",),
+    "unread": _OVER_HTTP,
+    "catalog": ("postgres",),
+    "catalog_credential": ("postgres",),
 }
+"""Fields that only some protocols have."""
 _LABELLED = ("columns", "fields", "request_fields")
 _NAME = re.compile(r"\{([^/{}]*)\}")
 _PERCENT = re.compile(r"%(?![0-9A-F]{2})")
@@ -51,7 +57,10 @@ _BESIDE = {
     "oauth2": "write 'oauth2: {token_url: \"https://host/path\", client_id: NAME}'",
     "sigv4": "write 'sigv4: {region: eu-central-1, service: s3, access_key_id: ID}'",
 }
-_FIELD = "write a route and a pointer, such as '/v1/customers/{id} /email', or '* /**/ssn' for every route"
+_FIELD = (
+    "write a route (of MCP a tool) and a pointer, such as '/v1/customers/{id} /email' or 'lookup_customer /email', or "
+    "'* /**/ssn' for every one"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,8 @@ def scrutinise(kind: ConfigKind, body: Mapping[str, Any]) -> Iterator[Complaint]
             yield from _labels(body)
         case "resource":
             yield from _resource(body)
+        case "tools":
+            yield from _tools(body)
         case _:
             pass
     for field in _NEVER_EMPTY.get(kind, ()):
@@ -96,7 +107,8 @@ def _labels(body: Mapping[str, Any]) -> Iterator[Complaint]:
             path=(),
             what="neither 'columns' nor 'fields' stands here",
             right="write 'columns: {public.customers.email: pii.email}' for postgres, "
-            "or 'fields: {\"/v1/customers/{id} /email\": pii.email}' for http",
+            "'fields: {\"/v1/customers/{id} /email\": pii.email}' for http, "
+            "or 'fields: {lookup_customer /email: pii.email}' for mcp",
         )
     for column in _keys(body.get("columns")):
         parts = column.split(".")
@@ -117,8 +129,12 @@ def _wrong_field(field: str) -> tuple[str, str] | None:
     route, space, pointer = field.partition(" ")
     if not space or not pointer:
         return "a route and a pointer stand there, with one space between", _FIELD
-    if route != "*" and (wrong := _wrong_route(route)) is not None:
-        return f"{route!r} is no route, {wrong}", _TEMPLATE + "; or '*' for every route"
+    tool = TOOL.fullmatch(route) is not None
+    if route != "*" and not tool and (wrong := _wrong_route(route)) is not None:
+        return (
+            f"{route!r} is no route, {wrong}",
+            _TEMPLATE + "; of MCP the name of a tool; or '*' for every one",
+        )
     if "**" in pointer.split("/")[2:]:
         return "'**' stands only as the first step", "write '/**/email': any number of steps, then email"
     if re.search(r"~(?![01])", pointer) is not None:
@@ -148,22 +164,19 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
                 what="a password stands in the address",
                 right="leave it out and name it by 'credential: env:NAME' or 'credential: file:/path'",
             )
-    if protocol not in ("postgres", "http"):
+    if protocol not in _SCHEMES:
         return
     for field in ("upstream", "catalog") if protocol == "postgres" else ("upstream",):
         if isinstance(address := body.get(field), str) and not secret:
             yield from _address(str(protocol), field, address)
-    for other, fields in _ONLY.items():
-        if other == protocol:
-            continue
-        for field in fields:
-            if _says_something(body.get(field)):
-                yield Complaint(
-                    path=(field,),
-                    what=f"{field!r} is for 'protocol: {other}'",
-                    right=f"leave it out, or write 'protocol: {other}'",
-                )
-    if protocol == "http":
+    for field, protocols in _ONLY.items():
+        if protocol not in protocols and _says_something(body.get(field)):
+            yield Complaint(
+                path=(field,),
+                what=f"{field!r} is for 'protocol: {protocols[0]}'",
+                right=f"leave it out, or write 'protocol: {protocols[0]}'",
+            )
+    if protocol in _OVER_HTTP:
         yield from _http(body)
 
 
@@ -180,7 +193,7 @@ def _address(protocol: str, field: str, address: str) -> Iterator[Complaint]:
     except ValueError:
         yield Complaint(path=(field,), what="the address cannot be read", right=right)
         return
-    other = "http" if protocol == "postgres" else "postgres"
+    other = "http" if protocol == "postgres" else "postgres"  # an address tells http from mcp by nothing
     if parts.scheme in _SCHEMES[other]:
         what = f"a {parts.scheme}:// address is of 'protocol: {other}', and this is 'protocol: {protocol}'"
         yield Complaint(path=(field,), what=what, right=f"{right}, or 'protocol: {other}'")
@@ -190,12 +203,12 @@ def _address(protocol: str, field: str, address: str) -> Iterator[Complaint]:
         yield Complaint(path=(field,), what="the address names no host", right=right)
     elif protocol == "postgres" and not parts.username:
         yield Complaint(path=(field,), what="the address names no user", right=right)
-    elif protocol == "http":
+    elif protocol in _OVER_HTTP:
         for what, given in (("user", parts.username), ("query", parts.query), ("fragment", parts.fragment)):
             if given is not None and given != "":
                 hint = "name it by 'credential: env:NAME' with 'inject: basic'" if what == "user" else right
                 yield Complaint(
-                    path=(field,), what=f"an upstream of http has no {what} in its address", right=hint
+                    path=(field,), what=f"an upstream of {protocol} has no {what} in its address", right=hint
                 )
 
 
@@ -310,3 +323,21 @@ def _has_secret(address: str) -> bool:
         )
     except ValueError:
         return False
+
+
+# ---------------------------------------------------------------- tools
+
+
+def _tools(body: Mapping[str, Any]) -> Iterator[Complaint]:
+    tools = body.get("tools")
+    if not isinstance(tools, Mapping):
+        return
+    for name, digest in cast(Mapping[object, object], tools).items():
+        path: Path = ("tools", str(name))
+        if not isinstance(digest, str) or DIGEST.fullmatch(digest) is None:
+            what = f"{str(name)[:64]!r} has no digest of a definition"
+            right = "write the 64 digits, 0-9 and a-f, that 'weirgate tools pin' prints; in quotes"
+            yield Complaint(path=path, what=what, right=right)
+        elif not 0 < len(str(name)) <= 2048:
+            what = "the name of a tool has 1 to 2048 characters"
+            yield Complaint(path=path, what=what, right="write the tool's name as the server offers it")

@@ -3,7 +3,8 @@
 ==============================================  =======================================================
 Type                                            Masked by
 ==============================================  =======================================================
-JSON, ``*+json``                                field patterns, detectors over every other string
+JSON, ``*+json``                                field patterns, detectors over every other string; inside
+                                                strings that hold JSON where the plan names them
 NDJSON, JSON Lines, ``application/json-seq``    the same, for each document
 ``text/csv``, forms                             fields by name (last step of a pattern), detectors
 ``text/event-stream``                           payloads that are JSON as JSON, others as text; deltas of a
@@ -17,6 +18,7 @@ from typing import Protocol
 
 from weirgate_contracts.masking import BodyPlan, Plan
 from weirgate_mask.csvbody import CsvBody
+from weirgate_mask.embedded import EmbeddingBody, embedded_of
 from weirgate_mask.fields import field_tree
 from weirgate_mask.formbody import FormBody
 from weirgate_mask.found import Found, found_in
@@ -94,7 +96,8 @@ def body_masker(
 
 
 def _hides(body: BodyPlan, unmask: frozenset[str]) -> bool:
-    return any(not unmask.issuperset(field.labels) for field in body.fields)
+    fields = (*body.fields, *(body.embedded.fields if body.embedded is not None else ()))
+    return any(not unmask.issuperset(field.labels) for field in fields)
 
 
 def _masker(
@@ -112,10 +115,9 @@ def _masker(
     if (json or type == "text/event-stream") and charset not in _UTF8:
         raise BodyUnreadable("JSON and event streams are UTF-8")
     if json:
-        tree = field_tree(body.fields, unmask, keys)
-        return JsonBody(tree.root, found, many=type in _MANY)
+        return _json_masker(body, unmask, found, keys, many=type in _MANY)
     if type == "text/event-stream":
-        return EventBody(body.fields, unmask, found, keys)
+        return EventBody(body.fields, unmask, found, keys, body.embedded)
     if type in ("text/csv", "application/csv", "application/x-www-form-urlencoded"):
         tree = field_tree(body.fields, unmask, keys)
         if type == "application/x-www-form-urlencoded":
@@ -130,4 +132,14 @@ def _masker(
     if not _hides(body, unmask):
         return text
     # A document of many values also reads as one.
-    return SniffedBody(text, JsonBody(field_tree(body.fields, unmask, keys).root, found, many=True))
+    return SniffedBody(text, _json_masker(body, unmask, found, keys, many=True))
+
+
+def _json_masker(
+    body: BodyPlan, unmask: frozenset[str], found: Found | None, keys: Keyring, *, many: bool
+) -> BodyMasker:
+    inside = embedded_of(body.embedded, unmask, found, keys)
+    taken = body.embedded.patterns if body.embedded is not None and inside is not None else ()
+    tree = field_tree(body.fields, unmask, keys, taken)
+    masker = JsonBody(tree.root, found, many=many, take=inside)
+    return masker if inside is None else EmbeddingBody(masker, inside)

@@ -1,8 +1,8 @@
 """Field patterns, compiled: from the path of a value to what masks it, one dictionary look a step.
 
-A pattern is a JSON pointer (RFC 6901) whose steps may be ``*``; ``**`` as first step stands for any number of
-steps. All patterns are walked at once: a node is a set of (pattern, steps that fitted so far), made when a
-document first gets there. A masked node is the end: everything below it is masked in the same way.
+A pattern is a JSON pointer (RFC 6901) whose steps may be ``*``; one step ``**`` stands for any number of steps.
+All patterns are walked at once: a node is a set of (pattern, steps that fitted so far), made when a document
+first gets there. A masked node is the end: everything below it is masked in the same way.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,21 +20,21 @@ ANY = None
 Position = tuple[int, int]
 
 
-def steps_of(pattern: str) -> tuple[bool, tuple[bytes | None, ...]]:
-    """Read a pattern: does it begin with ``**``, and its other steps.
+def steps_of(pattern: str) -> tuple[int | None, tuple[bytes | None, ...]]:
+    """Read a pattern: how many steps stand before its ``**`` (``None``: it has none), and its other steps.
 
     Raises:
         PlanMismatch: it is no such pattern, so nobody knows what it should have masked.
     """
     if pattern == "":
-        return False, ()
+        return None, ()
     if not pattern.startswith("/"):
         raise PlanMismatch("a field pattern does not begin with a slash")
     written = pattern[1:].split("/")
-    deep = written[0] == "**"
-    steps = written[1:] if deep else written
+    deep = written.index("**") if "**" in written else None
+    steps = [step for number, step in enumerate(written) if number != deep]
     if "**" in steps:
-        raise PlanMismatch("a field pattern has ** behind its first step")
+        raise PlanMismatch("a field pattern has ** twice")
     if any("~" in step.replace("~0", "").replace("~1", "") for step in steps):
         raise PlanMismatch("a field pattern has a ~ that is neither ~0 nor ~1")
     return deep, tuple(
@@ -101,8 +101,8 @@ class FieldTree:
         """Return the place one step on; ``None``: a step that no pattern names."""
         following: set[Position] = set()
         for pattern, fitted in positions:
-            if self._deep[pattern] and fitted == 0:
-                following.add((pattern, 0))
+            if self._deep[pattern] == fitted:
+                following.add((pattern, fitted))
             steps = self._steps[pattern]
             if fitted < len(steps) and steps[fitted] in (ANY, key):
                 following.add((pattern, fitted + 1))

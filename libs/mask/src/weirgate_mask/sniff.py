@@ -1,8 +1,8 @@
 """Text that may be JSON: an upstream that names no type, or a wrong one, must not undo the fields."""
 
 import re
+from typing import Protocol
 
-from weirgate_mask.jsonbody import JsonBody
 from weirgate_mask.textbody import TextBody
 
 _SPACE = rb"[ \t\r\n]*+"
@@ -19,13 +19,22 @@ def is_json(text: bytes) -> bool:
     return _JSON.match(text) is not None
 
 
+class Json(Protocol):
+    """What masks a body that is JSON."""
+
+    @property
+    def cells_masked(self) -> int: ...
+    def feed(self, piece: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+
 class SniffedBody:
     """Masks as JSON what begins like JSON, and else as text. What begins like JSON and is not is PeerError."""
 
-    def __init__(self, text: TextBody, json: JsonBody) -> None:
+    def __init__(self, text: TextBody, json: Json) -> None:
         self._text = text
         self._json = json
-        self._chosen: TextBody | JsonBody | None = None
+        self._chosen: TextBody | Json | None = None
         self._head = b""
 
     @property

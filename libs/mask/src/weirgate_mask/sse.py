@@ -18,8 +18,9 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from weirgate_contracts.masking import FieldPlan
+from weirgate_contracts.masking import EmbeddedPlan, FieldPlan
 from weirgate_mask.delta import PATTERNS, Delta, Path, deltas, ended_groups
+from weirgate_mask.embedded import embedded_of
 from weirgate_mask.fields import field_tree
 from weirgate_mask.found import Found
 from weirgate_mask.jsonbody import JsonBody
@@ -60,16 +61,26 @@ class EventBody:
     """Masks an event stream."""
 
     def __init__(
-        self, fields: Sequence[FieldPlan], unmask: frozenset[str], found: Found | None, keys: Keyring
+        self,
+        fields: Sequence[FieldPlan],
+        unmask: frozenset[str],
+        found: Found | None,
+        keys: Keyring,
+        embedded: EmbeddedPlan | None = None,
     ) -> None:
-        """Take the plan's fields and detectors.
+        """Take the plan's fields and detectors. A stream with JSON inside its strings has no deltas.
 
         Raises:
             PlanMismatch: a pattern cannot be read.
         """
+        self._inside = embedded_of(embedded, unmask, found, keys)
+        self._messages = embedded is not None
+        """Each payload is a document by itself, and no growing text stands in it."""
         taken = PATTERNS if found is not None else ()
+        if embedded is not None:
+            taken = embedded.patterns if self._inside is not None else ()
         self._root = field_tree(fields, unmask, keys, taken).root
-        self._hides = any(not unmask.issuperset(field.labels) for field in fields)
+        self._hides = self._inside is not None or any(not unmask.issuperset(one.labels) for one in fields)
         self._found = found
         self._waiting = bytearray()
         self._looked = 0
@@ -80,7 +91,10 @@ class EventBody:
     @property
     def cells_masked(self) -> int:
         """Values replaced so far."""
-        return self._cells + self._gone + sum(one.window.cells_masked for one in self._places.values())
+        inside = self._inside.cells_masked if self._inside is not None else 0
+        return (
+            self._cells + self._gone + inside + sum(one.window.cells_masked for one in self._places.values())
+        )
 
     def feed(self, piece: bytes) -> bytes:
         """Take some of the stream and return the events that may go on.
@@ -171,6 +185,8 @@ class EventBody:
             return self._flush(list(self._places)), payload
         if not is_json(payload):
             return b"", self._text(payload)
+        if self._messages:
+            return b"", self._message(payload)
         try:
             document: object = json.loads(payload.decode())
         except (ValueError, RecursionError) as error:
@@ -184,6 +200,13 @@ class EventBody:
         masked, cells = self._document(payload, said)
         self._cells += cells
         return before, masked
+
+    def _message(self, payload: bytes) -> bytes:
+        """Return a payload that is a document by itself, masked."""
+        body = JsonBody(self._root, self._found, take=self._inside)
+        masked = body.feed(payload) + body.finish()
+        self._cells += body.cells_masked
+        return masked
 
     def _document(self, payload: bytes, said: Sequence[str]) -> tuple[bytes, int]:
         replies = iter(said)

@@ -12,7 +12,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from weirgate_console.labels import unfit_labels
-from weirgate_contracts.config import LabelsDocument, MaskingDocument, PolicyDocument, ResourceDocument
+from weirgate_console.tools import missing_reviewers, pinned_tools, unfit_tools
+from weirgate_contracts.config import (
+    LabelsDocument,
+    MaskingDocument,
+    PolicyDocument,
+    ResourceDocument,
+    ToolsDocument,
+)
 from weirgate_contracts.document import (
     BadDocument,
     Complaint,
@@ -44,6 +51,8 @@ class Known:
     catalogs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     routes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     """Templates of every HTTP resource."""
+    tools: Mapping[str, frozenset[str] | None] = field(default_factory=dict[str, "frozenset[str] | None"])
+    """By resource of MCP the tools people approved; ``None``: none is pinned."""
 
 
 Checker = Callable[[Mapping[str, str], Any], Sequence[Any]]
@@ -113,6 +122,10 @@ def check_together(
             isinstance(document, ResourceDocument) and document.name not in labelled
         ):
             problems += [found_in(one, complaint) for complaint in unfit_labels(document, bodies)]
+        if isinstance(document, ToolsDocument | ResourceDocument):
+            problems += [found_in(one, complaint) for complaint in unfit_tools(document, bodies)]
+        if isinstance(document, ToolsDocument):
+            problems += [found_in(one, complaint) for complaint in missing_reviewers(document, bodies)]
         if isinstance(document, MaskingDocument):
             problems += [found_in(one, complaint) for complaint in _idle_rules(document, bodies)]
     sent = {document.name: one for one, document in documents if isinstance(document, PolicyDocument)}
@@ -148,6 +161,11 @@ def names_in(bodies: Bodies) -> Known:
             name: joined(body.get("api"), tuple(body.get("routes") or ()))
             for (kind, name), body in bodies.items()
             if kind == "resource" and body.get("protocol") == "http"
+        },
+        tools={
+            name: pinned_tools(name, bodies)
+            for (kind, name), body in bodies.items()
+            if kind == "resource" and body.get("protocol") == "mcp"
         },
     )
 

@@ -11,7 +11,7 @@ from weirgate_contracts.config import LabelsDocument, ResourceDocument
 from weirgate_contracts.document import Complaint, Path, meant
 from weirgate_contracts.modelapi import joined
 
-_HOLDS = {"postgres": "columns", "http": "fields"}
+_HOLDS = {"postgres": "columns", "http": "fields", "mcp": "fields"}
 _RIGHT = {
     "columns": "write 'columns: {public.customers.email: pii.email}'",
     "fields": "write 'fields: {\"/v1/customers/{id} /email\": pii.email}'",
@@ -49,14 +49,16 @@ def unfit_labels(
 def _unfit(labels: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Complaint]:
     protocol, name = str(resource["protocol"]), str(resource["name"])
     held = _HOLDS.get(protocol)
-    if held == "columns" and labels.get("request_fields"):
+    if protocol != "http" and labels.get("request_fields"):
         what = f"{name!r} is a resource of 'protocol: {protocol}' and has no request_fields"
-        yield Complaint(path=("request_fields",), what=what, right=_RIGHT["columns"])
-    for other in _HOLDS.values():
+        yield Complaint(path=("request_fields",), what=what, right=_RIGHT.get(held or ""))
+    for other in ("columns", "fields"):
         if other != held and labels.get(other):
             what = f"{name!r} is a resource of 'protocol: {protocol}' and has no {other}"
             yield Complaint(path=(other,), what=what, right=_RIGHT.get(held or ""))
-    if held != "fields":
+    if protocol == "mcp":
+        yield from _no_tools(labels, name)
+    if protocol != "http":
         return
     routes = joined(resource.get("api"), tuple(str(route) for route in resource.get("routes", ())))
     for kind in ("fields", "request_fields"):
@@ -70,3 +72,15 @@ def _unfit(labels: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[C
         what = f"{name!r} does not mask requests, so the labels would never apply"
         right = f"write 'mask_requests: true' in the resource {name!r}"
         yield Complaint(path=("request_fields",), what=what, right=right)
+
+
+def _no_tools(labels: Mapping[str, Any], name: str) -> Iterator[Complaint]:
+    # Which tools there are only the server knows: of a name nothing can be said, of a route it can.
+    for field in labels.get("fields", {}):
+        of = str(field).partition(" ")[0]
+        if of.startswith("/"):
+            what = (
+                f"{name!r} is a resource of 'protocol: mcp' and has no routes, so the label would never apply"
+            )
+            right = "write the name of a tool, 'lookup_customer /email', or '* /**/email'"
+            yield Complaint(path=("fields", str(field)), what=what, right=right)

@@ -16,6 +16,7 @@ from weirgate_chassis.clock import now
 from weirgate_chassis.ids import new_id
 from weirgate_console.check import Checker, Found, Sent, check_together, policy_errors, read_sent
 from weirgate_console.problem import Answer, log_away
+from weirgate_console.tools import needs_reviewers
 from weirgate_contracts.document import (
     DOCUMENTS,
     BadDocument,
@@ -143,6 +144,12 @@ class Publisher:
             if kind == "resource" and ("labels", name) in after:
                 message = f"The labels of {name} still stand and would be of no resource."
                 raise Answer(409, "still_needed", message, f"Withdraw labels {name} first.")
+            if kind == "resource" and ("tools", name) in after:
+                message = f"The approved tools of {name} still stand and would be of no resource."
+                raise Answer(409, "still_needed", message, f"Withdraw tools {name} first.")
+            if kind == "reviewers" and (of := needs_reviewers(name, after)) is not None:
+                message = f"The approved tools of {of} ask {name}, and nobody would be them."
+                raise Answer(409, "still_needed", message, f"Change or withdraw tools {of} first.")
             broken = (
                 policy_errors(after, self._checkers).keys() - policy_errors(before, self._checkers).keys()
             )

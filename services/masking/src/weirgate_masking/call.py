@@ -44,8 +44,8 @@ class CallState:
 
 
 def is_call(operation: OperationIntercepted) -> bool:
-    """Say whether an operation is of HTTP: no catalog stands behind it, and its plan is one of a body."""
-    return operation.call is not None or operation.protocol == "http"
+    """Say whether an operation is of HTTP or MCP: no catalog stands behind it, and its plan is one of a body."""
+    return operation.call is not None or operation.protocol in ("http", "mcp")
 
 
 def certain_route(operation: OperationIntercepted, resource: ResourceDocument | None) -> str | None:

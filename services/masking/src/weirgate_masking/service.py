@@ -23,6 +23,7 @@ from weirgate_contracts.events import OperationIntercepted, OperationPlanned
 from weirgate_contracts.masking import Plan
 from weirgate_contracts.subjects import INTERCEPTED
 from weirgate_masking.call import CallState, certain_route, is_call, plan_call
+from weirgate_masking.message import ANY, plan_message, scope_of
 from weirgate_masking.planner import PlanningState, plan, state_of
 from weirgate_masking.settings import MaskingSettings
 from weirgate_sql.lineage import outputs
@@ -156,6 +157,8 @@ class PlanningDesk:
             request_fields=self.feed.request_fields.get(operation.resource, {}),
             rules=self.feed.masking,
         )
+        if operation.protocol == "mcp":
+            return self._plan_message(operation, state)
         if operation.call is None or operation.statements or operation.protocol != "http":
             return plan_call(operation, state).model_dump_json()
         # Of a well-formed call nothing but its route and the groups of its agent is in the plan.
@@ -166,6 +169,21 @@ class PlanningDesk:
             self._plans.move_to_end(key)
             return known
         return self._keep(key, plan_call(operation, state))
+
+    def _plan_message(self, operation: OperationIntercepted, state: CallState) -> str:
+        call = operation.call
+        if call is None or call.mcp is None or operation.statements:
+            return plan_message(operation, state).model_dump_json()
+        # A tool that no label names cannot be told from another: names that agents make up fill no memory.
+        scope = scope_of(call.mcp)
+        if scope not in (None, ANY) and all(field.partition(" ")[0] != scope for field in state.fields):
+            scope = ""
+        key = ("message", operation.resource, operation.identity.groups, scope)
+        known = self._plans.get(key)
+        if known is not None:
+            self._plans.move_to_end(key)
+            return known
+        return self._keep(key, plan_message(operation, state))
 
     def _keep(self, key: tuple[object, ...], made: Plan) -> str:
         written = self._plans[key] = made.model_dump_json()

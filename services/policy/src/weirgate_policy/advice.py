@@ -8,6 +8,7 @@ from typing import Literal
 from cedarpy import pst, validate_policies
 
 from weirgate_policy import calladvice
+from weirgate_policy.mcpmethod import action_of
 from weirgate_policy.problem import Problem
 from weirgate_policy.rule import Rule, walk
 from weirgate_policy.source import RuleText, find_token, place_of
@@ -150,6 +151,8 @@ def _misshapen(kind: str, name: str) -> str | None:
             return 'write Column::"shop/public.customers.email"'
         case "Route":
             return calladvice.misshapen_route(name)
+        case "Tool" | "McpResource" | "Prompt" if not re.fullmatch(r"[^/]+/.+", name, re.S):
+            return f'write {kind}::"desk/…": the resource, a slash and the name'
         case "Values" | "Numbers":
             return 'read one value: context.query.hasTag("limit") && context.query.getTag("limit") == "10"'
         case _:
@@ -201,7 +204,8 @@ def _fold_equal(name: str, value: pst.Expr, rule: Rule) -> bool | None:
         return None
     actions = _actions(rule)
     if name == "method":
-        return None if calladvice.may_be_method(value.value, actions) else False
+        may = calladvice.may_be_method(value.value, actions) or action_of(value.value) in actions
+        return None if may else False
     known = CONTEXT_VALUES[name]
     if name == "protocol" and actions:
         # A statement is of one protocol and a call of the other; who connects may speak either.

@@ -129,6 +129,26 @@ def _json(text: str) -> Fields:
     return Fields(values=Tagged(values=values), numbers=Tagged(values=numbers))
 
 
+def read_members(text: str) -> dict[str, Any] | None:
+    """Return a JSON object that can be read in one way only, to be shown; ``None``: it is no such object."""
+    try:
+        whole: object = json.loads(
+            text, object_pairs_hook=_object, parse_float=_exact, parse_constant=_constant
+        )
+        json.dumps(whole, ensure_ascii=False, indent=2).encode()  # so that showing it cannot fail
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", whole) if isinstance(whole, dict) else None
+
+
+def _exact(written: str) -> float:
+    # 0.1000000000000000055 is shown as it is written or not at all.
+    number = float(written)
+    if repr(number) != written:
+        raise _Doubtful("a number that would be shown as another")
+    return number
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # Some readers take "Amount" for "amount", and of the two the last.
     if len({name.casefold() for name, _ in pairs}) != len(pairs):

@@ -17,6 +17,7 @@ from weirgate_policy import advice
 from weirgate_policy.known import Known, unknown_names
 from weirgate_policy.memory import Lru
 from weirgate_policy.obligation import BadAnnotation, Obligation, read_annotations
+from weirgate_policy.possible import loosened
 from weirgate_policy.problem import Problem
 from weirgate_policy.rule import WHOLE_CONTEXT, Rule, read_rule
 from weirgate_policy.source import RuleText, find_token, place_of, split_rules, syntax_error
@@ -67,6 +68,9 @@ class Bundle:
     named: frozenset[str] = frozenset()
     """Every name of an agent or a group that stands in the head of a rule."""
     slices: Lru[tuple[str, frozenset[str], str], Slice] = field(default_factory=lambda: Lru(SLICES_LIMIT))
+    possibles: Lru[tuple[str, frozenset[str], str, bool], PolicySet] = field(
+        default_factory=lambda: Lru(SLICES_LIMIT)
+    )
 
     def slice(self, agent: str, groups: frozenset[str], action: str) -> Slice:
         """Return the rules that can decide for a principal and an action; the answer is kept."""
@@ -91,6 +95,16 @@ class Bundle:
             by_column=any(rule.by_column for rule in rules.values()),
             by_label=any(rule.by_label for rule in rules.values()),
         )
+
+    def possible(self, agent: str, groups: frozenset[str], action: str, *, resource_known: bool) -> PolicySet:
+        """Return the rules of a slice, loosened to what could be permitted; see :mod:`possible`. It is kept."""
+        key = (agent if agent in self.named else "", groups & self.named, action, resource_known)
+        found = self.possibles.get(key)
+        if found is None:
+            rules = self.slice(agent, groups, action).rules
+            loose = {id: loosened(self.sources[id], resource_known=resource_known) for id in rules}
+            found = self.possibles[key] = _policy_set(loose)
+        return found
 
     def uses(self, attribute: str) -> bool:
         """Say whether any rule can tell two values of an attribute of the context apart."""

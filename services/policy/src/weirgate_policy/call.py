@@ -24,7 +24,7 @@ from weirgate_contracts.route import match_route
 from weirgate_policy import wording
 from weirgate_policy.body import Fields, Unread, read_fields
 from weirgate_policy.entity import route_id
-from weirgate_policy.finding import Finding, JudgingState, base_context, unmasked
+from weirgate_policy.finding import Finding, JudgingState, base_context, seen_in_clear
 from weirgate_policy.modelfacts import facts_of, reads_model
 from weirgate_policy.obligation import strictest
 from weirgate_policy.pair import Pair
@@ -100,7 +100,7 @@ class _Judging:
             rules=rules,
             touched=touched,
             obligation=replace(asked, rows=None),
-            unmask=self._unmasked(base),
+            unmask=seen_in_clear(self.state, asking, operation),
         )
 
     def _model_unread(self, pair: Pair) -> Refusal | None:
@@ -122,16 +122,6 @@ class _Judging:
             resource=self.operation.resource,
             rules=tuple(sorted(reading)),
         ).by_model()
-
-    def _unmasked(self, base: dict[str, ContextValue]) -> tuple[str, ...]:
-        identity, uses = self.operation.identity, self.asking.bundle.uses
-        known = tuple((name, value) for name, value in base.items() if uses(name))
-        key = (identity.agent, identity.groups, known)
-        found = self.state.unmasked.get(key)
-        if found is None:
-            found = unmasked(self.asking, identity, self.state.labels, base)
-            self.state.unmasked[key] = found
-        return found
 
     def _context(self) -> dict[str, ContextValue]:
         call, body = self.call, self.call.body

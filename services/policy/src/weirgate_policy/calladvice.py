@@ -27,7 +27,8 @@ def of_rule(rule: Rule, actions: AbstractSet[str]) -> Iterator[Advice]:
         rule: Any rule.
         actions: Those it can be asked for.
     """
-    if rule.obligation.rows is not None and actions and all(CONTEXTS[name] == "Call" for name in actions):
+    kinds = {CONTEXTS[name] for name in actions}
+    if rule.obligation.rows is not None and kinds and kinds <= {"Call", "Message"}:
         yield ("@", "limit"), "@limit: an answer of HTTP has no rows", 'write @limit("bytes=1MB")'
     if rule.obligation.answers and actions and all(CONTEXTS[name] != "Call" for name in actions):
         yield ("@", "answer"), "@answer: only answers of HTTP have a status and a type", "leave it out"
@@ -43,18 +44,22 @@ def of_rule(rule: Rule, actions: AbstractSet[str]) -> Iterator[Advice]:
                 op="has_tag",
                 left=pst.GetAttr(base=pst.Var(name="context"), attr=attr),
                 right=pst.StringLit(value=name),
-            ) if (wanted := _never_there(attr, name, rule)) is not None:
+            ) if (wanted := _never_there(attr, name, rule, kinds)) is not None:
                 yield (f'"{name}"',), f"no call has {name!r} in its {attr}", wanted
             case _:
                 continue
 
 
-def _never_there(attribute: str, name: str, rule: Rule) -> str | None:
+def _never_there(attribute: str, name: str, rule: Rule, kinds: AbstractSet[str]) -> str | None:
     match attribute:
         case "headers" if _HEADER.fullmatch(name) is None:
             return f'names of headers stand in lower case: write "{name.lower()}"'
         case "body" | "numbers" if _POINTER.fullmatch(name) is None:
             return f'write a JSON pointer: "/{name.lstrip("/")}"'
+        case "arguments" if "Message" in kinds:
+            # Of a tool they are named by pointers, of a route by the names of its template.
+            fits = _POINTER.fullmatch(name) is not None or kinds != {"Message"}
+            return None if fits else f'write a JSON pointer: "/{name.lstrip("/")}"'
         case "arguments":
             route = _route_of(rule)
             names = _NAME.findall(route) if route is not None else [name]

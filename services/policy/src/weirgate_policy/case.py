@@ -18,7 +18,7 @@ A file of cases::
         expect: allow
 
 Of HTTP, ``call`` stands in place of ``sql``; ``routes`` beside ``cases`` gives the templates of its resource, ``api``
-the model API it speaks.
+the model API it speaks. Of MCP, ``mcp`` does; ``tools`` beside ``cases`` gives the definitions people approved.
 """
 
 import json
@@ -31,7 +31,7 @@ from typing import Any, Literal, Self, cast, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from weirgate_contracts.config import ROUTE
+from weirgate_contracts.config import ROUTE, ToolsDocument
 from weirgate_contracts.events import OperationAllowed, OperationDenied, OperationHeld, OperationIntercepted
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.model import ModelApi
@@ -41,6 +41,7 @@ from weirgate_contracts.refusal import RefusalCode
 from weirgate_contracts.value import ResourceName, Value
 from weirgate_policy.bundle import Bundle, compile_policies
 from weirgate_policy.casecall import CaseCall
+from weirgate_policy.casemessage import CaseMessage
 from weirgate_policy.judge import Judgement, JudgingState, judge, labels_of
 from weirgate_policy.ruling import Asking
 from weirgate_policy.view import ResourceView
@@ -65,6 +66,7 @@ class Case(Value):
     resource: ResourceName
     sql: str | None = None
     call: CaseCall | None = None
+    mcp: CaseMessage | None = None
     phase: Literal["prepare", "run", "fetch"] = "run"
     transaction: Literal["I", "T", "E"] = "I"
     search_path: tuple[str, ...] | None = None
@@ -75,12 +77,23 @@ class Case(Value):
     code: RefusalCode | None = None
     unmask: tuple[str, ...] | None = None
     """For ``allow``: exactly these labels in clear."""
+    visible: tuple[str, ...] | None = None
+    """Of MCP, for ``allow`` of what ``offers``: exactly these are shown."""
+    permits: tuple[str, ...] | None = None
+    """Of MCP, for ``allow``: exactly these requests the server may make."""
 
     @model_validator(mode="after")
     def _check_operation(self) -> Self:
-        if (self.sql is None) == (self.call is None):
-            raise ValueError("write one of 'sql' and 'call'")
+        if [self.sql, self.call, self.mcp].count(None) != 2:
+            raise ValueError("write one of 'sql', 'call' and 'mcp'")
         return self
+
+    @property
+    def protocol(self) -> Literal["postgres", "http", "mcp"]:
+        """Of the resource."""
+        if self.mcp is not None:
+            return "mcp"
+        return "postgres" if self.call is None else "http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +123,7 @@ class _CaseFile:
     labels: Mapping[str, str]
     routes: Sequence[str] | None = None
     api: ModelApi | None = None
+    tools: Mapping[str, str] | None = None
     cases: Sequence[tuple[int, Case]] = field(default_factory=list[tuple[int, Case]])
 
 
@@ -121,6 +135,7 @@ def run_cases(
     labels: Mapping[str, Mapping[str, str]] | None = None,
     routes: Mapping[str, Sequence[str]] | None = None,
     apis: Mapping[str, ModelApi] | None = None,
+    tools: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[CaseOutcome]:
     """Judge every case of some files.
 
@@ -128,10 +143,11 @@ def run_cases(
         paths: YAML files of cases.
         policies: Name to Cedar text.
         catalogs: By resource; a file's own ``catalog`` comes first.
-        labels: By resource, ``schema.table.column`` or route and pattern to label; a file's own ``labels`` come
-            on top.
+        labels: By resource, ``schema.table.column``, or route or tool and pattern, to label; a file's own ``labels``
+            come on top.
         routes: By resource of HTTP, its templates; a file's own ``routes`` come first.
         apis: By resource of HTTP, the model API it speaks; a file's own ``api`` comes first.
+        tools: By resource of MCP, the tools people approved with their digests; a file's own ``tools`` come first.
 
     Raises:
         BadCases: a file cannot be read, or a resource has no catalog and a statement is sent to it.
@@ -141,26 +157,36 @@ def run_cases(
     outcomes: list[CaseOutcome] = []
     for path in paths:
         found = _read(path)
-        states: dict[tuple[str, bool], JudgingState] = {}
+        states: dict[tuple[str, str], JudgingState] = {}
         for line, case in found.cases:
-            key = (case.resource, case.call is not None)
+            key = (case.resource, case.protocol)
             own = found.routes if found.routes is not None else (routes or {}).get(case.resource, ())
             api = found.api or (apis or {}).get(case.resource)
             listed = joined(api, tuple(own))
+            pinned = found.tools if found.tools is not None else (tools or {}).get(case.resource)
             if key not in states:
                 known = {**(labels or {}).get(case.resource, {}), **found.labels}
-                if case.call is not None:
+                if case.protocol == "http":
                     states[key] = call_state_of(
                         case.resource, bundle=bundle, routes=listed, labels=known, api=api
                     )
+                elif case.protocol == "mcp":
+                    states[key] = call_state_of(
+                        case.resource, bundle=bundle, labels=known, protocol="mcp",
+                        tools=_pinned(case.resource, pinned),
+                    )  # fmt: skip
                 else:
                     catalog = found.catalog or (catalogs or {}).get(case.resource)
                     if catalog is None:
                         raise BadCases(f"{path}:{line}: there is no catalog of {case.resource}")
                     states[key] = state_of(case.resource, bundle=bundle, catalog=catalog, labels=known)
-            verdict = judge(operation_of(case, listed, api), states[key])
+            verdict = judge(operation_of(case, listed, api, tools=pinned), states[key])
             outcomes.append(_outcome(str(path), line, case, verdict))
     return outcomes
+
+
+def _pinned(resource: str, tools: Mapping[str, str] | None) -> ToolsDocument | None:
+    return None if tools is None else ToolsDocument(resource=resource, tools=dict(tools))
 
 
 def state_of(
@@ -180,31 +206,43 @@ def call_state_of(
     resource: str,
     *,
     bundle: Bundle,
-    routes: Sequence[str],
     labels: Mapping[str, str],
+    routes: Sequence[str] = (),
+    protocol: Literal["http", "mcp"] = "http",
+    tools: ToolsDocument | None = None,
     revision: int = 0,
     api: ModelApi | None = None,
 ) -> JudgingState:
-    """Return what calls of an HTTP resource are judged under, made without a service."""
-    view = ResourceView(name=resource, protocol="http", routes=routes, api=api)
+    """Return what calls of a resource of HTTP or MCP are judged under, made without a service."""
+    view = ResourceView(name=resource, protocol=protocol, routes=routes, api=api)
     return JudgingState(
         revision=revision,
         read=touch,
         asking=Asking(bundle=bundle, view=view),
         labels=labels_of(*labels.values()),
+        tools=tools,
     )
 
 
-def operation_of(case: Case, routes: Sequence[str] = (), api: ModelApi | None = None) -> OperationIntercepted:
-    """Return the operation a case stands for; a call's path is looked up among the templates."""
+def operation_of(
+    case: Case,
+    routes: Sequence[str] = (),
+    api: ModelApi | None = None,
+    *,
+    tools: Mapping[str, str] | None = None,
+) -> OperationIntercepted:
+    """Return the operation a case stands for; a call's path is looked up among the templates, what a server offers
+    among the approved tools."""
     call = case.call.call(routes, api) if case.call is not None else None
+    if case.mcp is not None:
+        call = case.mcp.message(tools)
     sql = case.sql or ""
     statement = Statement(text=sql, phase=case.phase, simple=case.phase == "run")
     return OperationIntercepted(
         ingress="case",
         session="case",
         operation=1,
-        protocol="postgres" if call is None else "http",
+        protocol=case.protocol,
         resource=case.resource,
         identity=Identity(
             agent=case.agent,
@@ -256,6 +294,10 @@ def _outcome(file: str, line: int, case: Case, verdict: Judgement) -> CaseOutcom
         problem = f"expected code {case.code}, got {code}"
     elif case.unmask is not None and case.unmask != getattr(verdict, "unmask", None):
         problem = f"expected {case.unmask} in clear, got {getattr(verdict, 'unmask', ())}"
+    elif case.visible is not None and case.visible != getattr(verdict, "visible", None):
+        problem = f"expected {case.visible} to be shown, got {getattr(verdict, 'visible', None)}"
+    elif case.permits is not None and case.permits != getattr(verdict, "permits", None):
+        problem = f"expected the server may ask {case.permits}, got {getattr(verdict, 'permits', None)}"
     return CaseOutcome(
         file=file,
         line=line,
@@ -278,9 +320,9 @@ def _read(path: Path) -> _CaseFile:
     if not isinstance(whole, dict) or not isinstance(node, yaml.MappingNode):
         raise BadCases(f"{path}:1: write 'cases:' and a list under it")
     body = cast(dict[str, Any], whole)
-    if unknown := set(body) - {"catalog", "labels", "routes", "api", "cases"}:
+    if unknown := set(body) - {"catalog", "labels", "routes", "api", "tools", "cases"}:
         names = ", ".join(sorted(map(str, unknown)))
-        raise BadCases(f"{path}:1: unknown {names}; known are catalog, labels, routes, api, cases")
+        raise BadCases(f"{path}:1: unknown {names}; known are catalog, labels, routes, api, tools, cases")
     lines = _lines(node)
     cases: list[tuple[int, Case]] = []
     for number, one in enumerate(body.get("cases") or ()):
@@ -297,7 +339,17 @@ def _read(path: Path) -> _CaseFile:
     api = body.get("api")
     if api is not None and api not in get_args(ModelApi):
         raise BadCases(f"{path}:1: api: {api!r} is not known; write one of {', '.join(get_args(ModelApi))}")
-    return _CaseFile(catalog=catalog, labels=body.get("labels") or {}, routes=routes, api=api, cases=cases)
+    tools = _tools(path, body["tools"]) if "tools" in body else None
+    return _CaseFile(
+        catalog=catalog, labels=body.get("labels") or {}, routes=routes, api=api, tools=tools, cases=cases
+    )
+
+
+def _tools(path: Path, given: object) -> dict[str, str]:
+    try:
+        return ToolsDocument.model_validate({"resource": "case", "tools": given}).tools
+    except ValidationError as error:
+        raise BadCases(f"{path}: tools: write name to the 64 digits of its definition's digest") from error
 
 
 def _routes(path: Path, given: object) -> list[str]:

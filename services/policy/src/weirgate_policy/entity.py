@@ -6,10 +6,12 @@ reached the other.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 _SYSTEM = frozenset({"pg_catalog", "information_schema", "pg_toast"})
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 KINDS = {
     "r": "table", "p": "table", "v": "view", "m": "materialized_view", "f": "foreign_table", "S": "sequence",
 }  # fmt: skip
@@ -54,6 +56,17 @@ UNLISTED = "<unlisted>"
 def route_id(resource: str, template: str) -> str:
     """Return the id of a Route; an empty template stands for every path that fits none."""
     return f"{resource}{template}" if template else f"{resource}/{UNLISTED}"
+
+
+def offered_id(resource: str, name: str) -> str:
+    """Return the id of what a server of MCP offers: a Tool, a McpResource (by URI), a Prompt."""
+    return f"{resource}/{name}"
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme of a URI in lower case; empty: it has none. Source: RFC 3986, 3.1."""
+    found = _SCHEME.match(uri)
+    return found[1].lower() if found is not None else ""
 
 
 def uid(kind: str, name: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from weirgate_contracts.config import ToolsDocument
 from weirgate_contracts.events import OperationIntercepted
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.labels import DETECTOR_LABELS
@@ -48,6 +49,10 @@ class Finding:
     defines: tuple[Definition, ...] = ()
     search_path_may_change: bool = False
     catalog_may_change: bool = False
+    visible: tuple[str, ...] | None = None
+    """Of MCP: what of a list may be shown."""
+    permits: tuple[str, ...] | None = None
+    """Of MCP: what the server may ask of the agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,8 @@ class JudgingState:
     refusal: Refusal | None = None
     """Why nothing can be judged on this resource at present."""
     findings: Lru[tuple[object, ...], Finding] = field(default_factory=lambda: Lru(FINDINGS_LIMIT))
+    tools: ToolsDocument | None = None
+    """Of MCP: the definitions of tools that people approved; ``None``: none is pinned."""
     unmasked: Lru[tuple[object, ...], tuple[str, ...]] = field(default_factory=lambda: Lru(FINDINGS_LIMIT))
     """What agents see in clear, by all that a rule can tell two of them apart by."""
 
@@ -114,3 +121,14 @@ def gravity(one: tuple[Pair, Ruling]) -> tuple[bool, ...]:
         not ruling.failed,
         not ruling.rules,
     )
+
+
+def seen_in_clear(state: JudgingState, asking: Asking, operation: OperationIntercepted) -> tuple[str, ...]:
+    """Return the labels the agent of a call may see in clear; remembered."""
+    identity, uses, base = operation.identity, asking.bundle.uses, base_context(operation)
+    known = tuple((name, value) for name, value in base.items() if uses(name))
+    key = (identity.agent, identity.groups, known)
+    found = state.unmasked.get(key)
+    if found is None:
+        found = state.unmasked[key] = unmasked(asking, identity, state.labels, base)
+    return found

@@ -20,7 +20,7 @@ from weirgate_contracts.operation import (
     Touched,
 )
 from weirgate_contracts.refusal import Refusal, RefusalCode
-from weirgate_policy import call, wording
+from weirgate_policy import call, message, wording
 from weirgate_policy.finding import (
     Finding,
     Granted,
@@ -76,7 +76,8 @@ def judge(
         return _denied(operation, state, Finding(refusal=refusal))
     if operation.call is not None:
         # Rulings are remembered; a finding depends on all that rules read of a call, which seldom comes again.
-        finding = call.finding_of(operation, operation.call, state, state.asking)
+        judging = call.finding_of if operation.call.mcp is None else message.finding_of
+        finding = judging(operation, operation.call, state, state.asking)
     elif _size(operation) > REMEMBERED_LIMIT:
         finding = _Judging(operation, state, state.asking).finding()
     else:
@@ -98,7 +99,10 @@ def _outside(operation: OperationIntercepted, asking: Asking) -> Refusal | None:
         return wording.resource_unknown(operation.resource)
     if operation.resource != asking.view.name or operation.protocol != asking.view.protocol:
         return wording.not_understood(f"{operation.resource} is not spoken to by {operation.protocol}")
-    if (operation.protocol == "http") != (operation.call is not None):
+    mcp = operation.call.mcp if operation.call is not None else None
+    if (operation.protocol in ("http", "mcp")) != (operation.call is not None):
+        return wording.not_understood("it is not of its protocol")
+    if (operation.protocol == "mcp") != (mcp is not None):
         return wording.not_understood("it is not of its protocol")
     if operation.call is not None and operation.statements:
         return wording.not_understood("it is a call and a statement in one")
@@ -304,6 +308,7 @@ def _allowed(
         rules=finding.rules, touched=finding.touched, unmask=finding.unmask, limits=finding.obligation.limits,
         defines=finding.defines, search_path_may_change=finding.search_path_may_change,
         catalog_may_change=finding.catalog_may_change, request=granted.request if granted else None,
+        visible=finding.visible, permits=finding.permits,
     )  # fmt: skip
 
 
@@ -327,7 +332,12 @@ def _catalog_revision(state: JudgingState | None) -> str:
 
 def shown(operation: OperationIntercepted) -> str:
     """Return what would be done, for the people who decide: texts, and the values bound to them; or a call."""
-    shown = call.shown_call(operation.call) if operation.call is not None else _shown(operation.statements)
+    if operation.call is None:
+        shown = _shown(operation.statements)
+    elif operation.call.mcp is None:
+        shown = call.shown_call(operation.call)
+    else:
+        shown = message.shown_message(operation.call, operation.call.mcp)
     text = shown.encode(errors="replace")
     if len(text) <= TEXT_LIMIT_BYTES:
         return text.decode()

@@ -9,7 +9,7 @@ from typing import Literal
 from cedarpy import pst
 
 from weirgate_contracts.labels import DETECTOR_LABELS
-from weirgate_policy import calladvice
+from weirgate_policy import calladvice, mcpadvice
 from weirgate_policy.advice import nearest, problem_at
 from weirgate_policy.entity import column_id, function_id, table_id
 from weirgate_policy.problem import Problem
@@ -19,7 +19,7 @@ from weirgate_sql.model import Catalog
 
 _SYSTEM_NAME = re.compile(r"/(pg_catalog|information_schema)\.")
 _OF_A_DATABASE = ("Schema", "Table", "Column", "Function")
-_OF_A_RESOURCE = ("Resource", "Route", *_OF_A_DATABASE)
+_OF_A_RESOURCE = ("Resource", "Route", *mcpadvice.OFFERED, *_OF_A_DATABASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,9 @@ class Known:
     catalogs: Mapping[str, Catalog] = field(default_factory=dict[str, Catalog])
     """By resource. A table that is not in it may still be made, so that is a warning only."""
     routes: Mapping[str, Sequence[str]] | None = None
-    """Templates of every HTTP resource; any other resource is a database."""
+    """Templates of every HTTP resource; any other resource is a database or a server of MCP."""
+    tools: Mapping[str, AbstractSet[str] | None] = field(default_factory=dict[str, AbstractSet[str] | None])
+    """By resource of MCP the tools people approved; ``None``: none is pinned. Read where ``routes`` are known."""
 
 
 def unknown_names(rule: Rule, text: str, rule_text: RuleText, known: Known) -> list[Problem]:
@@ -68,6 +70,12 @@ def unknown_names(rule: Rule, text: str, rule_text: RuleText, known: Known) -> l
                 say(name, f"there is no resource {resource!r}, so the rule can never fire", hint)
                 continue
             if known.routes is not None:
+                amiss = mcpadvice.unoffered(kind, name, known.tools)
+                if amiss is not None:
+                    say(name, *amiss)
+                    continue
+                if resource in known.tools:
+                    continue
                 wrong = calladvice.unlisted(kind, name, known.routes.get(resource), kind in _OF_A_DATABASE)
                 if wrong is not None:
                     say(name, *wrong)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from weirgate_contracts.config import ToolsDocument
 from weirgate_contracts.events import (
     ApprovalRequested,
     CatalogObserved,
@@ -106,7 +107,7 @@ def _not_of_the_rules(verdict: Judgement, operation: OperationIntercepted) -> bo
         return False
     if verdict.refusal.code in NOT_OF_THE_RULES:
         return True
-    if operation.protocol != "http":
+    if operation.protocol not in ("http", "mcp"):
         return not verdict.catalog_revision
     # A call needs no catalog: what tells that nothing was judged is the revision, or the refusal itself.
     return verdict.policy_revision == 0 or verdict.refusal == wording.configuration_unknown()
@@ -155,12 +156,12 @@ class _Past:
             view = ResourceView(name=resource, catalog=Catalog.from_dict(observed.catalog), labels=labels)
         else:
             document = bodies.get(("resource", resource))
-            if document is None or document["protocol"] != "http":
+            if document is None or document["protocol"] not in ("http", "mcp"):
                 return None
             labels = _labels(bodies, resource, "fields")
-            api = document.get("api")
+            protocol, api = document["protocol"], document.get("api")
             routes = joined(api, tuple(document.get("routes", ())))
-            view = ResourceView(name=resource, protocol="http", routes=routes, api=api)
+            view = ResourceView(name=resource, protocol=protocol, routes=routes, api=api)
         named = [
             rule["label"]
             for (kind, _), body in bodies.items()
@@ -169,11 +170,13 @@ class _Past:
             if "*" not in rule["label"]
         ]
         texts = {body["name"]: body["cedar"] for (kind, _), body in bodies.items() if kind == "policy"}
+        tools = bodies.get(("tools", resource)) if view.protocol == "mcp" else None
         return JudgingState(
             revision=revision,
             read=touch,
             asking=Asking(bundle=self.instead or _compiled(texts), view=view),
             labels=labels_of(*labels.values(), *named),
+            tools=None if tools is None else ToolsDocument.model_validate(tools),
         )
 
     def _bodies(self, revision: int) -> dict[tuple[str, str], dict[str, Any]]:

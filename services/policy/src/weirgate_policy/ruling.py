@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cedarpy import AuthzResult, Decision, Entities, is_authorized_batch
 
@@ -19,7 +19,7 @@ from weirgate_policy.vocabulary import APPLIES, ATTRIBUTES, CONTEXTS, PARENTS, T
 
 RULINGS_LIMIT = 50_000
 REMEMBERED_LIMIT = 1024
-"""Characters of a context whose ruling is remembered: values an agent sends could fill the memory."""
+"""Characters of a name and a context whose ruling is remembered: values an agent sends could fill the memory."""
 
 
 class Entity(NamedTuple):
@@ -97,6 +97,50 @@ class Asking:
             answers.append((pair, ruling))
         return answers
 
+    def possible(
+        self,
+        identity: Identity,
+        action: str,
+        refs: Sequence[Ref],
+        context: Mapping[str, ContextValue],
+        *,
+        resource_known: bool = True,
+    ) -> list[bool]:
+        """Say of each thing whether some operation of this action on it could be permitted, in order.
+
+        Args:
+            identity: Whose operation it would be.
+            action: What it would be.
+            refs: On what.
+            context: All that is known of it beforehand.
+            resource_known: ``False``: the things stand for others of their kind, not known by name.
+        """
+        groups = frozenset(identity.groups)
+        piece = self.bundle.slice(identity.agent, groups, action)
+        if not piece.permits or not refs:
+            return [False] * len(refs)
+        projection = _projected(piece, action, context)
+        keys = [(identity.agent, groups, action, ref, projection) for ref in refs]
+        policies = self.bundle.possible(identity.agent, groups, action, resource_known=resource_known)
+        results = is_authorized_batch(
+            self._requests(identity, action, keys), policies, self._entities(identity, keys)
+        )
+        if len(results) != len(refs):
+            raise ValueError("fewer answers than questions")
+        return [one.decision is Decision.Allow and not one.diagnostics.errors for one in results]
+
+    def _requests(self, identity: Identity, action: str, keys: Sequence[RulingKey]) -> list[dict[str, Any]]:
+        context = _json(keys[0][4], action)  # one projection for a slice, so one for all these keys
+        return [
+            {
+                "principal": uid("Agent", identity.agent),
+                "action": uid("Action", action),
+                "resource": uid(key[3].kind, self.view.id(key[3])),
+                "context": context,
+            }
+            for key in keys
+        ]
+
     def _same(self, piece: Slice, ref: Ref) -> Ref:
         """Return the thing whose ruling counts for this one: any column stands for all that no rule tells
         apart."""
@@ -131,27 +175,14 @@ class Asking:
             for action, several in by_action.items():
                 answered |= self._rule(identity, slices[action], action, several, entities)
         for key, ruling in answered.items():
-            if _size(key[4]) <= REMEMBERED_LIMIT:
+            if _size(key[4]) + len(key[3].name) <= REMEMBERED_LIMIT:
                 self.known[key] = ruling
         return answered
 
     def _rule(
         self, identity: Identity, piece: Slice, action: str, keys: Sequence[RulingKey], entities: Entities
     ) -> dict[RulingKey, Ruling]:
-        context = _json(keys[0][4], action)  # one projection for a slice, so one for all these keys
-        results = is_authorized_batch(
-            [
-                {
-                    "principal": uid("Agent", identity.agent),
-                    "action": uid("Action", action),
-                    "resource": uid(key[3].kind, self.view.id(key[3])),
-                    "context": context,
-                }
-                for key in keys
-            ],
-            piece.policies,
-            entities,
-        )
+        results = is_authorized_batch(self._requests(identity, action, keys), piece.policies, entities)
         if len(results) != len(keys):
             raise ValueError("fewer answers than questions")
         return {key: _ruling(result, piece) for key, result in zip(keys, results, strict=True)}

@@ -54,7 +54,7 @@ class States:
             return JudgingState(
                 revision=revision, read=self._read, refusal=wording.resource_unknown(resource)
             )
-        if document.protocol == "http":
+        if document.protocol in ("http", "mcp"):
             return self._of_calls(document)
         catalog = watches.catalog(resource)
         if catalog is None:
@@ -86,6 +86,7 @@ class States:
                 read=self._read,
                 asking=Asking(bundle=self._bundle, view=view),
                 labels=self._labels(self._feed.fields.get(document.name, {})),
+                tools=self._feed.tools.get(document.name) if document.protocol == "mcp" else None,
             )
         return found
 

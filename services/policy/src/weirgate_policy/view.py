@@ -17,8 +17,10 @@ from weirgate_policy.entity import (
     function_id,
     is_system,
     label_chain,
+    offered_id,
     route_id,
     schema_id,
+    scheme_of,
     table_id,
 )
 from weirgate_sql.model import Catalog, ColumnRef
@@ -28,10 +30,11 @@ class Ref(NamedTuple):
     """Something an action is asked on, by its names in the catalog."""
 
     kind: str
-    """``Resource Table Column Function Label Route``."""
+    """``Resource Table Column Function Label Route Tool McpResource Prompt``."""
     schema: str = ""
     name: str = ""
-    """Of the table, function or label; the template of a route, empty where a path fits none."""
+    """Of the table, function, label, tool or prompt; the template of a route, empty where a path fits none; the URI
+    of a resource of MCP."""
     column: str = ""
 
 
@@ -155,6 +158,16 @@ class ResourceView:
                 id = route_id(self.name, ref.name)
                 above = self.made(Ref("Resource"))[1]
                 own = entity("Route", id, (("Resource", self.name),), name=ref.name)
+            case "Tool" | "Prompt":
+                id = offered_id(self.name, ref.name)
+                above = self.made(Ref("Resource"))[1]
+                own = entity(ref.kind, id, (("Resource", self.name),), name=ref.name)
+            case "McpResource":
+                id = offered_id(self.name, ref.name)
+                above = self.made(Ref("Resource"))[1]
+                own = entity(
+                    "McpResource", id, (("Resource", self.name),), name=ref.name, scheme=scheme_of(ref.name)
+                )
             case "Label":
                 chain = label_chain(ref.name)
                 return ref.name, {f"Label::{number}::{ref.name}": one for number, one in enumerate(chain)}

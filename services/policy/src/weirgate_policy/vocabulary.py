@@ -46,7 +46,7 @@ APPLIES: Mapping[str, frozenset[str]] = _DECLARED[0]
 PARENTS: Mapping[str, tuple[str, ...]] = _DECLARED[1]
 """Action to the groups it is directly in."""
 CONTEXTS: Mapping[str, str] = _DECLARED[2]
-"""Action to the kind of context it is asked with: ``Session``, ``Statement``, ``Call``."""
+"""Action to the kind of context it is asked with: ``Session``, ``Statement``, ``Call``, ``Message``."""
 
 ENTITY_TYPES: frozenset[str] = frozenset(_ENTITY.findall(_PLAIN))
 """Every declared entity type."""
@@ -82,10 +82,10 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {name: frozenset() for name in ENTITY
     )
     for found in _RECORD.finditer(_PLAIN)
 }
-"""Entity type, or kind of context (``Session``, ``Statement``, ``Call``), to its attributes."""
+"""Entity type, or kind of context (``Session``, ``Statement``, ``Call``, ``Message``), to its attributes."""
 
 TAGS: Mapping[str, str] = dict(re.findall(r"(\w+)\??:\s*(Values|Numbers)\b", _PLAIN))
-"""Attribute of a ``Call`` whose values are tags, to the entity type that carries them."""
+"""Attribute of a ``Call`` or ``Message`` whose values are tags, to the entity type that carries them."""
 METHODS: Mapping[str, str] = {
     name.partition(".")[2].upper(): name
     for name in APPLIES
@@ -99,8 +99,8 @@ TRANSACTIONS = {"I": "none", "T": "open", "E": "failed"}
 CONTEXT_VALUES: Mapping[str, tuple[str, ...]] = {
     "phase": PHASES,
     "transaction": tuple(TRANSACTIONS.values()),
-    "protocol": ("postgres", "http"),
+    "protocol": ("postgres", "http", "mcp"),
 }
 """Attributes of the context that have few values, all known."""
-PROTOCOL_OF = {"Statement": "postgres", "Call": "http"}
+PROTOCOL_OF = {"Statement": "postgres", "Call": "http", "Message": "mcp"}
 """Kind of context to the only protocol it has."""

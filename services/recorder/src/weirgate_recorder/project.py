@@ -34,6 +34,7 @@ from weirgate_contracts.events import (
     decode,
 )
 from weirgate_contracts.http import call_text
+from weirgate_contracts.mcp import message_text
 
 Patch = dict[str, Any]
 Document = Mapping[str, Any]
@@ -141,7 +142,12 @@ def _array(values: Any) -> str:
 
 def _intercepted(document: Document, at: datetime) -> Patch:
     statements, call = document["statements"], document.get("call")
-    if call is not None:
+    message = call.get("mcp") if call is not None else None
+    if message is not None:
+        text = message_text(message["method"], message.get("name"))
+        if message.get("offered") is not None:
+            text += f": {len(message['offered'])} offered"
+    elif call is not None:
         text = call_text(call["method"], call["path"], call["query"])
     elif len(statements) == 1:
         text = statements[0]["text"]

@@ -9,6 +9,7 @@ from weirgate_recorder.layout import WIDTH, fit, grid, lines_of, size, span, vis
 
 Row = dict[str, Any]
 _TEXT_LINES: Final = 6
+_OVER_HTTP: Final = frozenset(("http", "mcp"))
 
 
 def session_table(rows: Sequence[Row], *, width: int = WIDTH) -> Iterator[str]:
@@ -137,7 +138,7 @@ def _masks(row: Row) -> str:
     if masked:
         parts.append(" ".join(masked))
     if row["cells_masked"]:
-        parts.append(f"{row['cells_masked']} {'values' if row['protocol'] == 'http' else 'cells'}")
+        parts.append(f"{row['cells_masked']} {'values' if row['protocol'] in _OVER_HTTP else 'cells'}")
     if clear:
         parts.append(f"in clear: {' '.join(sorted(clear))}")
     return ", ".join(parts)
@@ -146,7 +147,7 @@ def _masks(row: Row) -> str:
 def _revisions(row: Row) -> str:
     if row["policy_revision"] is None:
         return ""
-    catalog = "" if row["protocol"] == "http" else f"catalog {row['catalog_revision']}, "
+    catalog = "" if row["protocol"] in _OVER_HTTP else f"catalog {row['catalog_revision']}, "
     return (
         f"policy {row['policy_revision']}, masking {row['masking_revision'] or '-'}, "
         f"{catalog}log {row['sequence']}"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from weirgate_contracts.events.base import Event
 from weirgate_contracts.value import EventId, ResourceName, Token
 
-ConfigKind = Literal["policy", "labels", "masking", "resource", "reviewers"]
+ConfigKind = Literal["policy", "labels", "masking", "resource", "reviewers", "tools"]
 
 
 class ConfigPublished(Event):
