@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import PayloadTooBig
 from websockets.exceptions import ProtocolError as TheirError
-from websockets.frames import Frame, Opcode as TheirOpcode
+from websockets.frames import Frame
+from websockets.frames import Opcode as TheirOpcode
 from websockets.protocol import OPEN, Protocol, Side
 
 from weirgate_wire.websocket import (
@@ -26,10 +27,16 @@ from weirgate_wire.websocket import (
 LIMIT_BYTES = 70_000
 KEYS = st.binary(min_size=4, max_size=4)
 TEXTS = st.text("aé€😀{\x00 ", max_size=60).map(lambda text: text.encode())
+
+
+def closing(code: int, text: str) -> bytes:
+    return code.to_bytes(2, "big") + text.encode()[:123].decode("utf-8", "ignore").encode()
+
+
 CLOSES = st.one_of(
     st.just(b""),
     st.builds(
-        lambda code, text: code.to_bytes(2, "big") + text.encode()[:123].decode("utf-8", "ignore").encode(),
+        closing,
         st.one_of(st.integers(990, 1020), st.integers(2990, 5010)),
         st.text("aé€😀 ", max_size=30),
     ),

@@ -144,8 +144,20 @@ class MessageReader:
     """
 
     __slots__ = (
-        "_at", "_decoder", "_first", "_header", "_key", "_left", "_limit_bytes", "_mask", "_message", "_open",
-        "_final", "_opcode", "_control", "over",
+        "_at",
+        "_control",
+        "_decoder",
+        "_final",
+        "_first",
+        "_header",
+        "_key",
+        "_left",
+        "_limit_bytes",
+        "_mask",
+        "_message",
+        "_opcode",
+        "_open",
+        "over",
     )  # fmt: skip
 
     def __init__(self, *, masked: bool, limit_bytes: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """The ingress service: configuration, questions, the listeners, and the word from the console."""
 
 import asyncio
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -155,6 +156,7 @@ class IngressService(Service[IngressSettings]):
             session=newcomer.session,
             peer=newcomer.peer,
             cleartext_allowed=self.settings.cleartext_loopback and newcomer.loopback,
+            seed=secrets.token_bytes(32),
         )
         return HttpGate(terms, self._bodies)
 

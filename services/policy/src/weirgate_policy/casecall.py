@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import Field, field_validator
@@ -18,6 +18,8 @@ class CaseCall(Value):
     """A call, as short as it can be written."""
 
     method: str = "GET"
+    upgrade: Literal["websocket"] | None = None
+    """With ``GET``: a WebSocket is opened; with ``MESSAGE``: the body is one message of the agent over it."""
     path: str
     """In normal form, without the query."""
     query: dict[str, str | tuple[str, ...]] = Field(default_factory=dict[str, str | tuple[str, ...]])
@@ -69,6 +71,7 @@ class CaseCall(Value):
             arguments=found[1] if found is not None else {},
             headers=tuple(HttpHeader(name=name, value=value) for name, value in sorted(headers.items())),
             body=_body(self.body, headers.get("content-type", "")),
+            upgrade=self.upgrade,
         )
 
 

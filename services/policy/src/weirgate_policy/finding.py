@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from weirgate_contracts.events import OperationIntercepted
 from weirgate_contracts.identity import Identity
@@ -48,6 +49,8 @@ class Finding:
     defines: tuple[Definition, ...] = ()
     search_path_may_change: bool = False
     catalog_may_change: bool = False
+    messages: Literal["judge", "record"] | None = None
+    """Of an upgrade: whether a rule could fire on its messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -304,6 +304,7 @@ def _allowed(
         rules=finding.rules, touched=finding.touched, unmask=finding.unmask, limits=finding.obligation.limits,
         defines=finding.defines, search_path_may_change=finding.search_path_may_change,
         catalog_may_change=finding.catalog_may_change, request=granted.request if granted else None,
+        messages=finding.messages,
     )  # fmt: skip
 
 

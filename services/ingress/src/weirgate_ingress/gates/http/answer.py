@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import HttpResponse
 from weirgate_contracts.refusal import Refusal, RefusalCode
-from weirgate_ingress.gates.http.header import answered
+from weirgate_ingress.gates.http.handshake import switch
+from weirgate_ingress.gates.http.header import Headers, answered
 from weirgate_ingress.gates.http.operation import Operation
 from weirgate_ingress.gates.http.terms import Bodies, PlanMismatch, Unreadable
 from weirgate_ingress.gates.outbox import Outbox
@@ -36,10 +37,10 @@ class Broken(Exception):
 class AnswerPart:
     """Takes what the upstream sends."""
 
-    __slots__ = ("_bodies", "_head", "_out")
+    __slots__ = ("_head", "_out", "bodies")
 
     def __init__(self, bodies: Bodies, out: Outbox) -> None:
-        self._bodies = bodies
+        self.bodies = bodies
         self._out = out
         self._head = HeadReader()
 
@@ -63,7 +64,8 @@ class AnswerPart:
             data = self._head.rest()
             self._head = HeadReader()
             if head.status == _SWITCHING:
-                raise PeerError("it switches protocols, and nobody asked it to")
+                self._switch(operation, head, data, resource)
+                return False
             if head.status >= _FINAL:
                 self._begin_body(operation, head, resource)
         self._pass(operation, operation.answer.feed(data))
@@ -90,6 +92,29 @@ class AnswerPart:
 
     # ------------------------------------------------------------ head
 
+    def _switch(
+        self, operation: Operation, head: ResponseHead, rest: bytes, resource: ResourceDocument
+    ) -> None:
+        if operation.offer is None:
+            raise PeerError("it switches protocols, and nobody asked it to")
+        headers = self._passed(head, resource, masked=False)
+        told = switch(head, offer=operation.offer, key=operation.key, headers=headers)
+        operation.response = HttpResponse(status=head.status)
+        operation.early = rest
+        operation.answering = True
+        operation.agent_stays = operation.upstream_stays = False
+        self._out.say(operation.tally, told.encode())
+
+    def _passed(self, head: ResponseHead, resource: ResourceDocument, *, masked: bool) -> Headers:
+        parts = urlsplit(resource.upstream)
+        return answered(
+            head,
+            resource=resource.name,
+            origin=f"{parts.scheme}://{parts.netloc}".lower(),
+            base=parts.path.rstrip("/"),
+            masked=masked,
+        )
+
     def _begin_body(self, operation: Operation, head: ResponseHead, resource: ResourceDocument) -> None:
         framing = response_framing(head, method=operation.method)
         kind = head.get("content-type")
@@ -97,7 +122,7 @@ class AnswerPart:
         operation.response = HttpResponse(status=head.status, type=type[:256])
         operation.answer = BodyReader(framing)
         assert operation.plan is not None
-        masked = self._bodies.masks(operation.plan, operation.unmask)
+        masked = self.bodies.masks(operation.plan, operation.unmask)
         if masked and framing.kind != "none" and not (framing.kind == "length" and framing.length == 0):
             codings = tuple(
                 one.strip().lower()
@@ -105,7 +130,7 @@ class AnswerPart:
                 if one.strip()
             )
             try:
-                operation.mask = self._bodies.body(
+                operation.mask = self.bodies.body(
                     operation.plan, operation.unmask, type=type, parameters=parameters, codings=codings
                 )
             except Unreadable as error:
@@ -130,16 +155,7 @@ class AnswerPart:
         *,
         masked: bool,
     ) -> None:
-        parts = urlsplit(resource.upstream)
-        headers = list(
-            answered(
-                head,
-                resource=resource.name,
-                origin=f"{parts.scheme}://{parts.netloc}".lower(),
-                base=parts.path.rstrip("/"),
-                masked=operation.mask is not None,
-            )
-        )
+        headers = list(self._passed(head, resource, masked=operation.mask is not None))
         if framing.kind == "none":
             # Of HEAD and 304 the length tells of a body that is not there, and that masking may change.
             length = head.get("content-length")

@@ -5,6 +5,7 @@ from enum import Enum, auto
 
 from weirgate_contracts.http import HttpCall, HttpResponse
 from weirgate_contracts.masking import Plan
+from weirgate_ingress.gates.http.handshake import Offer
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
 from weirgate_wire.http.framing import BodyReader
@@ -60,6 +61,16 @@ class Operation:
     upstream_stays: bool = True
     bytes_answered: int = 0
     """Body bytes of the answer as the upstream sent them."""
+    offer: Offer | None = None
+    """It asks for a WebSocket."""
+    key: str = ""
+    """What the upstream was sent as ``Sec-WebSocket-Key``."""
+    judges: bool = True
+    """Each message over it is to be judged."""
+    early: bytes | None = None
+    """What came of the upstream behind its 101; ``None``: it has not switched."""
+    cells_masked: int = 0
+    """Values changed in messages."""
 
     @property
     def method(self) -> str:

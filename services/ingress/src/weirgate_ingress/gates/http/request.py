@@ -18,6 +18,7 @@ from weirgate_contracts.http import (
 )
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.route import match_route
+from weirgate_ingress.gates.http.handshake import Offer, hop_fields, offered, read_offer
 from weirgate_ingress.gates.http.header import sent_on, told
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.check import request_check
@@ -51,6 +52,8 @@ class Request:
     """Media type of the body; empty: none."""
     continues: bool
     """The agent waits for ``100 Continue``."""
+    offer: Offer | None = None
+    """It asks for a WebSocket."""
 
     @property
     def read_whole(self) -> bool:
@@ -68,17 +71,14 @@ def read_request(head: RequestHead) -> Request:
     request_check(head)
     if head.method in ("CONNECT", "TRACE"):
         raise Unserved(RefusalCode.UNSUPPORTED, f"{head.method} is not let through the gateway.", _FORM)
-    if head.all("upgrade"):
-        raise Unserved(
-            RefusalCode.UNSUPPORTED,
-            "Upgrades (WebSocket, HTTP/2 in clear) are not let through the gateway.",
-            "Use plain HTTP/1.1 requests, with server-sent events for streams.",
-        )
+    framing = request_framing(head)
+    offer = read_offer(head, framing) if head.all("upgrade") else None
+    if offer is None and head.all("upgrade"):
+        raise unserved_upgrade("Of upgrades only those to WebSocket are let through the gateway.")
     target = read_target(head.target)
     first, slash, rest = target.path[1:].partition("/")
     if not first:
         raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
-    framing = request_framing(head)
     kind = head.get("content-type")
     expect = head.get("expect")
     if expect is not None and expect.lower() != "100-continue":
@@ -92,7 +92,14 @@ def read_request(head: RequestHead) -> Request:
         framing=framing,
         type=read_media_type(kind)[0] if kind else "",
         continues=expect is not None and framing.kind != "none" and head.minor == 1,
+        offer=offer,
     )
+
+
+def unserved_upgrade(reason: str) -> Unserved:
+    """Return what an upgrade raises that is not served."""
+    hint = "Use plain HTTP/1.1 requests, with server-sent events for streams."
+    return Unserved(RefusalCode.UNSUPPORTED, reason, hint)
 
 
 def _token(head: RequestHead) -> str:
@@ -129,11 +136,13 @@ def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> t
     found = match_route(routes, request.path)
     route, arguments = found if found is not None else (None, {})
     headers = sent_on(request.head)
+    if request.offer is not None:
+        headers = offered(request.offer, headers)
     raw = request.target.raw_query
     sent = RequestHead(
         method=request.head.method,
         target=request.path if raw is None else f"{request.path}?{raw}",
-        headers=headers,
+        headers=headers if request.offer is None else (*hop_fields(), *headers),
     )
     call = HttpCall(
         method=request.head.method,
@@ -143,6 +152,7 @@ def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> t
         arguments=arguments,
         headers=told(headers),
         body=_body(request, whole),
+        upgrade=None if request.offer is None else "websocket",
     )
     return call, sent
 

@@ -1,7 +1,7 @@
 """What an HTTP gate is made with: its place, its limits, and the masks it applies."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from weirgate_contracts.masking import Plan
@@ -21,6 +21,9 @@ class HttpTerms:
     """A token may come in clear: the setting says so *and* the agent's socket is on loopback."""
     ahead_limit_bytes: int = 256 * 1024
     """What is read ahead of the agent while an operation is judged or answered."""
+    seed: bytes = field(default=b"", repr=False)
+    """32 random bytes of this session, for the keys of WebSocket handshakes and frames. Empty: none is served, since
+    an upstream could foresee them."""
 
 
 class PlanMismatch(Exception):
