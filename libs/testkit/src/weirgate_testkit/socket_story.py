@@ -12,7 +12,7 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 MASK = b"\x11\x22\x33\x44"
 
 
-def handshake_fields(**more: str) -> dict[str, str]:
+def handshake_fields(**more: str) -> dict[str, Any]:
     """Return the fields of a handshake, as ``HttpStory.request`` takes them."""
     return {
         "upgrade": "websocket", "connection": "keep-alive, Upgrade", "sec_websocket_version": "13",
