@@ -83,6 +83,7 @@ class Chat:
     def open(self, *groups: str, resource: str = "chat", **more: Any) -> ClientConnection:
         """Connect as an agent of these groups."""
         token = self.gateway.mint("talker", *groups)
+        more.setdefault("subprotocols", ["chat.v2"])
         url = self.gateway.http_url(resource).replace("http", "ws", 1) + "/ws?room=1"
         return connect(url, additional_headers={"Authorization": f"Bearer {token}"}, proxy=None, **more)
 
@@ -121,7 +122,8 @@ def _opens(chat: Chat) -> bool:
     try:
         with chat.open("talkers"):
             return True
-    except InvalidStatus:
+    except InvalidStatus as error:
+        assert error.response.status_code in (403, 404), error.response.body
         return False
 
 
@@ -147,7 +149,9 @@ def test_an_asyncio_agent_over_tls(gateway: RunningGateway, chat: Chat) -> None:
     context = ssl.create_default_context(cafile=where["ca"])
 
     async def talk() -> list[object]:
-        async with connect_async(url, additional_headers=headers, ssl=context, proxy=None) as agent:
+        async with connect_async(
+            url, additional_headers=headers, ssl=context, proxy=None, subprotocols=["chat.v2"]
+        ) as agent:
             for number in range(50):
                 await agent.send(f"asyncio {number}")
             await (await agent.ping())
