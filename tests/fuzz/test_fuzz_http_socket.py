@@ -167,4 +167,3 @@ def test_noise_of_the_upstream_never_passes_unmasked(noise: bytes, at: int) -> N
     world.feed(Closed(side=Side.AGENT))
     ends = ("operation.finished", "operation.failed", "operation.abandoned")
     assert sum(kind in ends for kind in world.kinds) == 1
-

@@ -73,7 +73,7 @@ def test_the_handshake_is_judged_and_made_anew() -> None:
     ],
 )
 def test_a_malformed_handshake_is_refused_unasked(wrong: dict[str, str]) -> None:
-    one = SocketStory().request(**(handshake_fields() | wrong))
+    one = SocketStory().request(**handshake_fields(**wrong))
     one.left.clear()
     assert status_of(one.said) == 400
     one.expect_nothing_sent_to(Side.UPSTREAM)
@@ -81,7 +81,7 @@ def test_a_malformed_handshake_is_refused_unasked(wrong: dict[str, str]) -> None
 
 @pytest.mark.parametrize("fields", [{"upgrade": "h2c"}, {"upgrade": "websocket, h2c"}])
 def test_another_upgrade_is_not_served(fields: dict[str, str]) -> None:
-    one = SocketStory().request(**(handshake_fields() | fields))
+    one = SocketStory().request(**handshake_fields(**fields))
     one.left.clear()
     assert status_of(one.said) == 501
 
@@ -321,6 +321,17 @@ def test_a_ping_that_rides_between_fragments_is_answered() -> None:
 
 def _is_close(raw: bytes, code: int, reason: str) -> bool:
     return close_in(raw) == Close(code, reason)
+
+
+def test_a_token_that_rides_as_a_subprotocol_is_in_no_event_and_no_recording() -> None:
+    token = "base64url.bearer.authorization.k8s.io.c2VjcmV0"
+    one = SocketStory().request(**handshake_fields(sec_websocket_protocol=f"{token}, v4.channel.k8s.io"))
+    one.known().expect(Ask).sent_on()
+    assert one.head.get("sec-websocket-protocol") == f"{token}, v4.channel.k8s.io"
+    assert one.ask is not None
+    assert token not in one.ask.event.model_dump_json()
+    assert "[withheld], v4.channel.k8s.io" in one.ask.event.model_dump_json()
+    assert token.encode() not in b"".join(e.data for e in one.all if isinstance(e, Tape))
 
 
 def test_the_gate_dials_for_an_upgrade_as_for_any_request() -> None:

@@ -454,7 +454,9 @@ class Session(asyncio.Protocol):
         if transport is not None and not transport.is_closing():
             transport.write(effect.data)
 
-        if transport is not None and transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
+        # A single row of a database may be larger; what HTTP sends at once never is.
+        http = self._gate.protocol == "http"
+        if http and transport is not None and transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
             self.stop(
                 Refusal(
                     code=RefusalCode.LIMIT_EXCEEDED,

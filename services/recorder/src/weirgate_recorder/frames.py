@@ -28,7 +28,7 @@ class Messages:
         lines: Of each message that are kept.
     """
 
-    def __init__(self, direction: Literal["i", "o"], *, lines: int) -> None:
+    def __init__(self, direction: str, *, lines: int) -> None:
         self._direction = direction
         self._way: Literal["in", "out"] = "in" if direction == "i" else "out"
         self._lines = lines

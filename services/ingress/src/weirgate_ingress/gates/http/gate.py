@@ -452,7 +452,7 @@ class HttpGate:
             ),
         )
         if operation.early is not None:
-            self._open_tunnel(operation, operation.early, self._resource)
+            self._open_tunnel(operation, operation.early)
 
     def _answering(
         self, operation: Operation, step: Callable[[], bool], refusal_of: Callable[[PeerError], Refusal]
@@ -482,13 +482,12 @@ class HttpGate:
     def _keys(self, operation: Operation, use: bytes = b"") -> Keys:
         return Keys(self._terms.seed + use, operation.number)
 
-    def _open_tunnel(self, operation: Operation, early: bytes, resource: ResourceDocument) -> None:
+    def _open_tunnel(self, operation: Operation, early: bytes) -> None:
         assert self._asked is not None
         hands = Hands(
             out=self._out,
             records=self._records,
             bodies=self._answer.bodies,
-            resource=resource,
             next_number=self._next_number,
             undial=self._undial,
             ahead_limit_bytes=self._terms.ahead_limit_bytes,

@@ -33,7 +33,6 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
-from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import OperationIntercepted
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.core import Alarm, Allowed, Answered, Ask, Held, Refused, Side, Tape, Withdraw
@@ -91,7 +90,6 @@ class Hands:
     out: Outbox
     records: HttpRecords
     bodies: Bodies
-    resource: ResourceDocument
     next_number: Callable[[], int]
     undial: Callable[[], None]
     ahead_limit_bytes: int
