@@ -268,6 +268,16 @@ def test_the_upstream_gone_without_a_close_is_said() -> None:
     one.agent_leaves().expect(Record, SessionClosed).expect(Hangup)
 
 
+def test_an_agent_that_has_said_close_behind_a_message_is_not_waited_for() -> None:
+    one = SocketStory().opened().agent_sends(frame("x"), close(of_agent=True)).expect(Ask)
+    one.refused().goes_up(1001).says(lambda raw: close_in(raw).code == 1008)
+    one.expect(Record, OperationFinished).expect(Record, SessionClosed).expect(Hangup)
+    two = SocketStory().opened().agent_sends(frame("x"), close(of_agent=True)).expect(Ask).held()
+    two.upstream_sends(close(1001)).says(lambda raw: close_in(raw).code == 1001)
+    two.expect(Withdraw).expect(Record, OperationAbandoned).goes_up(1000)
+    two.expect(Record, OperationFinished).expect(Record, SessionClosed).expect(Hangup)
+
+
 def test_the_agent_gone_abandons_the_tunnel_and_what_waits() -> None:
     one = SocketStory().opened().agent_sends(frame("x")).expect(Ask).held()
     one.agent_leaves().expect(Withdraw).expect(Record, OperationAbandoned).expect(Record, OperationAbandoned)

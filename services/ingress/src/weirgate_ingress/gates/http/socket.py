@@ -417,8 +417,12 @@ class Tunnel:
         else:
             self._state = _State.UPSTREAM_CLOSED
             # An upstream that has said Close reads no message any more.
+            said = next((one for one in self._waiting if isinstance(one, Close)), None)
             self._drop("disconnected")
-            self._alarm()
+            if said is not None:
+                self._agent_closes(said)
+            else:
+                self._alarm()
 
     def _close(self, refusal: Refusal, code: CloseCode | None = None, *, number: int) -> None:
         """Close both ways because of a message that is not sent on."""
@@ -446,7 +450,8 @@ class Tunnel:
     def _tell_close(self, code: CloseCode, told: str) -> None:
         if self._state is not _State.UPSTREAM_CLOSED:
             self._say(encode_frame(Opcode.CLOSE, Close(code, shortened(told)).payload()))
-        answered = self._state is _State.AGENT_CLOSED
+        # Its Close may have waited behind the message that is not sent on.
+        answered = self._agent.over
         self._state = _State.CLOSING
         if answered:
             self._over("finished", "refused")
