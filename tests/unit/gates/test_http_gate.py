@@ -240,7 +240,7 @@ def test_who_is_not_let_in_is_told_and_the_connection_ends() -> None:
         (b"GET /crm/x HTTP/1.1\r\nHost: g\r\nHost: h\r\nAuthorization: Bearer a\r\n\r\n", 400),
         (b"GET /crm/../x HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer a\r\n\r\n", 400),
         (b"CONNECT crm:443 HTTP/1.1\r\nHost: crm:443\r\n\r\n", 501),
-        (b"GET /crm/x HTTP/1.1\r\nHost: g\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", 501),
+        (b"GET /crm/x HTTP/1.1\r\nHost: g\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", 501),
         (b"\x16\x03\x01\x00", 400),
     ],
 )

@@ -18,6 +18,7 @@ from weirgate_contracts.events import (
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.subjects import RECORDING_STREAM
 from weirgate_ingress.gates.core import (
+    Alarm,
     Allowed,
     Answered,
     Ask,
@@ -201,6 +202,43 @@ async def test_hangup_waits_until_everything_is_recorded() -> None:
         made.log.resume()
         assert await reader.read() == b""
         assert [event.kind for event in made.events()][-1:] == ["operation.finished"]
+
+
+async def test_an_alarm_stops_the_session_and_the_first_one_counts() -> None:
+    def react(gate: ScriptedGate, given: Input) -> list[Effect]:
+        if given == Bytes(side=Side.AGENT, data=b"close"):
+            soon = Refusal(code=RefusalCode.LIMIT_EXCEEDED, reason="Not answered.")
+            late = Refusal(code=RefusalCode.KILLED, reason="Never.")
+            return [Alarm(after_s=0.05, refusal=soon), Alarm(after_s=0, refusal=late)]
+        return relay(gate, given)
+
+    async with house(react) as made:
+        reader, writer = await logged_in(made)
+        writer.write(b"close")
+        assert await asyncio.wait_for(reader.read(), 5) == b"last:limit_exceeded"
+
+
+async def test_an_agent_that_is_answered_and_does_not_read_ends_its_session() -> None:
+    def react(gate: ScriptedGate, given: Input) -> list[Effect]:
+        gate.protocol = "http"  # type: ignore[assignment]
+        match given:
+            case Bytes(side=Side.AGENT, data=data) if b"ping" in data:
+                return [to_agent(bytes(1 << 20))]
+            case Stop():
+                stopped.append(given.refusal)
+                return [Hangup()]
+            case _:
+                return relay(gate, given)
+
+    stopped: list[Refusal] = []
+    async with house(react) as made:
+        _, writer = await logged_in(made)
+        async with asyncio.timeout(20):
+            while not stopped:
+                writer.write(b"ping")
+                await asyncio.sleep(0.002)
+        assert stopped[0].code is RefusalCode.LIMIT_EXCEEDED
+        assert "agent does not read" in stopped[0].reason
 
 
 async def test_a_full_log_stops_the_session_before_the_byte_is_sent() -> None:

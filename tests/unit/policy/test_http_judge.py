@@ -582,3 +582,49 @@ def test_every_scalar_of_a_json_body_stands_under_its_pointer(content: object) -
 def test_any_body_is_read_or_it_is_said_why_not(text: str, type: str) -> None:
     found = read_fields(called("POST /v1/payments", body=body(text, type)))
     assert isinstance(found, Fields | Unread)
+
+
+# ---------------------------------------------------------------- WebSocket
+
+
+OPENS = 'permit(principal, action in [Action::"connect", Action::"http.upgrade"], resource);\n'
+
+
+def _messages(rules: str) -> str | None:
+    verdict = World(rules).judge("GET /v1/customers/7", upgrade="websocket")
+    assert isinstance(verdict, OperationAllowed)
+    return verdict.messages
+
+
+def test_a_permit_to_read_permits_no_upgrade_and_a_plain_get_is_no_upgrade() -> None:
+    reads = World('permit(principal, action in [Action::"connect", Action::"http.read"], resource);')
+    assert isinstance(reads.judge("GET /v1/customers/7", upgrade="websocket"), OperationDenied)
+    verdict = reads.judge("GET /v1/customers/7")
+    assert isinstance(verdict, OperationAllowed)
+    assert verdict.messages is None
+    assert isinstance(World(OPENS).judge("GET /v1/customers/7"), OperationDenied)
+
+
+def test_messages_are_judged_exactly_where_a_rule_could_fire_on_one() -> None:
+    assert _messages(OPENS) == "record"
+    route = 'permit(principal, action == Action::"http.message", resource == Route::"crm/%s");'
+    assert _messages(OPENS + route % "v1/customers/{id}") == "judge"
+    assert _messages(OPENS + route % "v1/other") == "record"
+    others = 'permit(principal == Agent::"else", action == Action::"http.message", resource);'
+    assert _messages(OPENS + others) == "record"
+    elsewhere = 'permit(principal, action == Action::"http.message", resource in Resource::"erp");'
+    assert _messages(OPENS + elsewhere) == "record"
+    assert _messages(OPENS + 'permit(principal, action, resource is Route in Resource::"crm");') == "judge"
+
+
+def test_a_message_is_judged_by_its_fields_and_a_method_of_that_name_is_none() -> None:
+    world = World(
+        OPENS + 'permit(principal, action == Action::"http.message", resource) when '
+        '{ context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") < 10 };'
+    )
+    for text, kind in (('{"amount": 5}', OperationAllowed), ('{"amount": 50}', OperationDenied)):
+        verdict = world.judge("MESSAGE /v1/customers/7", upgrade="websocket", body=body(text))
+        assert isinstance(verdict, kind)
+    plain = world.judge("MESSAGE /v1/customers/7", upgrade="websocket", body=body("hello", type="text/plain"))
+    assert isinstance(plain, OperationDenied)
+    assert isinstance(world.judge("MESSAGE /v1/customers/7", body=body('{"amount": 5}')), OperationDenied)

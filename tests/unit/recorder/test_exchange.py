@@ -17,7 +17,7 @@ from weirgate_recorder.body import KEPT_BYTES
 from weirgate_recorder.exchange import Exchange
 from weirgate_recorder.reading import Reading
 from weirgate_recorder.replay import document, tell
-from weirgate_recorder.scene import Answered, Body, Bytes, Called, Said, Scene
+from weirgate_recorder.scene import Answered, Body, Bytes, Called, Message, Said, Scene
 from weirgate_wire.postgres.agent import Query
 
 
@@ -275,15 +275,41 @@ def test_an_answer_to_nobody_knows_what_is_told_too() -> None:
     ]  # fmt: skip
 
 
+def upgraded(protocol: bytes) -> list[Frame]:
+    upgrade = b"GET /ws HTTP/1.1\r\nconnection: upgrade\r\nupgrade: " + protocol + b"\r\n\r\n"
+    switched = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: " + protocol + b"\r\n\r\n"
+    return [called(upgrade), answered(switched + b"\x81\x05hello")]
+
+
 def test_after_an_upgrade_both_sides_are_bytes_of_the_other_protocol() -> None:
-    upgrade = b"GET /ws HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
-    switched = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n"
-    found = bodies(
-        called(upgrade), answered(switched + b"\x81\x05hello"), called(b"\x88\x80\x01\x02\x03\x04", 2)
-    )
+    found = bodies(*upgraded(b"other"), called(b"\x88\x80\x01\x02\x03\x04", 2))
     assert [(each.direction, each.type, each.size_bytes) for each in found] == [
-        ("out", "websocket", 7), ("in", "websocket", 6),
+        ("out", "other", 7), ("in", "other", 6),
     ]  # fmt: skip
+
+
+def test_a_websocket_is_told_message_by_message_wherever_its_frames_are_cut() -> None:
+    opened = upgraded(b"websocket")
+    said = b"\x01\x02ab\x89\x01p\x80\x01c" + b"\x82\x01\x00" + b"\x88\x07\x03\xf0no :("
+    one = [called(said, 2)]
+    two = [called(said[at : at + 1], 2) for at in range(len(said))]
+    for frames in (one, two):
+        found = [each for each in read(*opened, *frames) if isinstance(each, Message)]
+        assert [(each.direction, each.kind, each.text, each.code) for each in found] == [
+            ("out", "text", "hello", None), ("in", "ping", "p", None), ("in", "text", "abc", None),
+            ("in", "binary", None, None), ("in", "close", "no :(", 1008),
+        ]  # fmt: skip
+        assert {each.operation for each in found} == {1, 2}
+    assert any("◂ text, 5 B" in line for line in told(*opened))
+    assert any("▸ close 1008" in line for line in told(*opened, *one))
+
+
+def test_what_is_no_frame_and_what_is_cut_off_is_told_all_the_same() -> None:
+    cut, broken = read(*upgraded(b"websocket"), called(b"\x01\x02ab", 2), called(b"\xff\x00", 2))[-2:]
+    assert isinstance(cut, Message)
+    assert (cut.text, cut.whole) == ("ab", False)
+    assert isinstance(broken, Bytes)
+    assert broken.size_bytes == 2
 
 
 @pytest.mark.parametrize(

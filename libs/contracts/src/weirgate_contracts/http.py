@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import Field
@@ -18,6 +19,8 @@ READ_TYPES = ("application/json", "application/x-www-form-urlencoded")
 """Media types of bodies that are read whole, and so can be judged by their fields. ``+json`` counts as JSON."""
 
 
+MESSAGE_METHOD = "MESSAGE"
+"""Stands as the method of a call that is one message of an agent over a connection it has upgraded."""
 _QUERY_CLEAR = "/?:@!$'()*,;-._~"
 """What stands as it is in a query written out, beside letters and digits."""
 
@@ -80,6 +83,9 @@ class HttpCall(Value):
     """Of a resource of protocol ``mcp``: the message its body is."""
     model: ModelCall | None = Field(default=None, exclude_if=is_absent)
     """Of a resource with an ``api``: what is asked of a model, where that can be read in one way only."""
+    upgrade: Literal["websocket"] | None = Field(default=None, exclude_if=is_absent)
+    """What the connection is to become, of the ``GET`` that asks for it; or what it has become, of each message
+    (``MESSAGE_METHOD``) that is judged after it: of the same route and query, the message its body."""
 
 
 class HttpResponse(Value):

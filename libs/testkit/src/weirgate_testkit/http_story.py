@@ -1,7 +1,7 @@
 """A dialogue with the HTTP gate; see :mod:`weirgate_testkit.story`."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.events import OperationAllowed, OperationPlanned, SessionOpened
@@ -82,6 +82,7 @@ class HttpStory(Story):
     def __init__(self, *, bodies: Bodies | None = None, **terms: Any) -> None:
         given: dict[str, Any] = {
             "ingress": "in1", "session": "s1", "peer": "127.0.0.1:5000", "cleartext_allowed": True,
+            "seed": bytes(32),
         } | terms  # fmt: skip
         super().__init__(gate=HttpGate(HttpTerms(**given), bodies or StarBodies()))
 
@@ -120,6 +121,7 @@ class HttpStory(Story):
         limits: Limits | None = None,
         digest: str | None = None,
         impossible: str | None = None,
+        messages: Literal["judge", "record"] | None = None,
     ) -> Self:
         """The last question is answered: allowed."""
         assert isinstance(self.ask, Ask), "nothing was asked"
@@ -136,7 +138,7 @@ class HttpStory(Story):
             detectors=detectors,
             impossible=impossible,
         )
-        verdict = OperationAllowed(policy_revision=1, limits=limits or Limits(), **common)
+        verdict = OperationAllowed(policy_revision=1, limits=limits or Limits(), messages=messages, **common)
         planned = OperationPlanned(masking_revision=1, plan=plan, **common)
         return self.feed(Answered(operation=event.operation, answer=Allowed(verdict=verdict, plan=planned)))
 

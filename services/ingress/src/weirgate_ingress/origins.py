@@ -119,13 +119,18 @@ class Origins:
     async def dial(self, admission: Admission, *, parameters: Any = None, minor: int = 0) -> Origin:
         """Connect the upstream of the resource an agent was admitted to.
 
+        Args:
+            admission: of the agent.
+            parameters: ``{"http": "1.1"}``: HTTP/2 is not offered.
+            minor: of no meaning here.
+
         Raises:
             DialError: with ``upstream_unavailable``.
         """
         resource = admission.resource
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return await self._dial(resource)
+                return await self._dial(resource, plain=(parameters or {}).get("http") == "1.1")
         except CredentialError as error:
             raise unavailable(resource, str(error)) from error
         except TimeoutError as error:
@@ -135,11 +140,11 @@ class Origins:
         except OSError as error:
             raise unavailable(resource, f"{type(error).__name__}: {error.strerror or ''}") from error
 
-    async def _dial(self, resource: ResourceDocument) -> Origin:
+    async def _dial(self, resource: ResourceDocument, *, plain: bool = False) -> Origin:
         parts = urlsplit(resource.upstream)
         context: ssl.SSLContext | None = None
         if parts.scheme == "https":
-            offered = (ALPN, "http/1.1") if resource.http2 else ("http/1.1",)
+            offered = (ALPN, "http/1.1") if resource.http2 and not plain else ("http/1.1",)
             context = self._contexts.of(resource, offered)
         injection = await self._injections.of(resource)
         transport, link = await asyncio.get_running_loop().create_connection(

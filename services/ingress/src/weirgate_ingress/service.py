@@ -1,6 +1,7 @@
 """The ingress service: configuration, questions, the listeners, and the word from the console."""
 
 import asyncio
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -173,6 +174,7 @@ class IngressService(Service[IngressSettings]):
             cleartext_allowed=self.settings.cleartext_loopback and newcomer.loopback,
             mcp=self._mcp,
             authorization_servers=self._servers,
+            seed=secrets.token_bytes(32),
         )
         return HttpGate(terms, self._bodies)
 

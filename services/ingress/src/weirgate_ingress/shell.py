@@ -53,6 +53,7 @@ from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.aside import Asides
 from weirgate_ingress.cancel import CancelKeys
 from weirgate_ingress.gates.core import (
+    Alarm,
     Allowed,
     Answered,
     Aside,
@@ -102,6 +103,9 @@ LOW_BYTES: Final = 512 * 1024
 WRITE_HIGH_BYTES: Final = 512 * 1024
 WRITE_LOW_BYTES: Final = 128 * 1024
 """The same for the write buffer of a socket; it also bounds what a peer that stopped reading costs us."""
+UNREAD_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""What waits in the write buffer of a peer that stopped reading and is all the same answered (pings are): far more
+than back-pressure lets come together otherwise."""
 DRAIN_DEADLINE_S: Final = 5.0
 LAST_WORD_DEADLINE_S: Final = 30.0
 """How long the facts of a session that lost its log are still offered to it."""
@@ -238,6 +242,7 @@ class Session(asyncio.Protocol):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._deadline: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------ the agent's socket
 
@@ -455,6 +460,8 @@ class Session(asyncio.Protocol):
                     self._upstream.distrust()
             case Renew():
                 self._renew(effect)
+            case Alarm():
+                self._set_alarm(effect)
             case Hangup():
                 self._finish()
 
@@ -466,6 +473,21 @@ class Session(asyncio.Protocol):
             transport = self._upstream.transport if self._upstream is not None else None
         if transport is not None and not transport.is_closing():
             transport.write(effect.data)
+
+        # A single row of a database may be larger; what HTTP sends at once never is.
+        http = self._gate.protocol == "http"
+        if http and transport is not None and transport.get_write_buffer_size() > UNREAD_LIMIT_BYTES:
+            self.stop(
+                Refusal(
+                    code=RefusalCode.LIMIT_EXCEEDED,
+                    reason=f"The {effect.side.value} does not read what it is sent.",
+                )
+            )
+
+    def _set_alarm(self, effect: Alarm) -> None:
+        if self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(effect.after_s, self.stop, effect.refusal)
 
     def _send_head(self, effect: SendHead) -> None:
         upstream = self._upstream
@@ -849,7 +871,7 @@ class Session(asyncio.Protocol):
         for question in self._questions.values():
             self._premises.questions.forget(question)
         self._questions.clear()
-        for timer in (self._deadline, self._leaving, *self._holding.values()):
+        for timer in (self._deadline, self._leaving, self._alarm, *self._holding.values()):
             if timer is not None:
                 timer.cancel()
         if self._process_id:

@@ -5,6 +5,8 @@ question                      asked on
 ============================  ==================================================================================
 ``connect``                   the Resource
 ``http.get``, ``http.post`` …  the Route whose template the path fits, or the one of all paths that fit none
+``http.upgrade``              the same, where the connection is to become a WebSocket
+``http.message``              the same, of one message of the agent over a WebSocket
 ``unmask``                    every label
 ============================  ==================================================================================
 
@@ -15,9 +17,10 @@ of a query, header or body stands in a refusal or in ``touched``.
 """
 
 from dataclasses import replace
+from typing import Literal
 
 from weirgate_contracts.events import OperationIntercepted
-from weirgate_contracts.http import HttpCall, call_text
+from weirgate_contracts.http import MESSAGE_METHOD, HttpCall, call_text
 from weirgate_contracts.operation import Touched
 from weirgate_contracts.refusal import Refusal
 from weirgate_contracts.route import match_route
@@ -39,6 +42,7 @@ _NOISE = frozenset({
     "pragma", "priority", "traceparent", "tracestate", "user-agent",
 })  # fmt: skip
 """Header fields that tell nothing to who decides on a held call."""
+_UPGRADE, _MESSAGE = "http.upgrade", "http.message"
 
 
 def finding_of(
@@ -48,9 +52,11 @@ def finding_of(
     return _Judging(operation, call, state, asking).finding()
 
 
-def action_of(method: str) -> str:
-    """Return the action a method is; upper case, as methods are written."""
-    return METHODS.get(method, "http.other")
+def action_of(call: HttpCall) -> str:
+    """Return the action a call is; methods count in upper case only, as they are written."""
+    if call.upgrade is not None:
+        return _MESSAGE if call.method == MESSAGE_METHOD else _UPGRADE
+    return METHODS.get(call.method, "http.other")
 
 
 class _Judging:
@@ -75,7 +81,7 @@ class _Judging:
             return Finding(refusal=wording.routes_changed(operation.resource))
         if call.model is not None and call.model.api != asking.view.api:
             return Finding(refusal=wording.routes_changed(operation.resource))
-        action = action_of(call.method)
+        action = action_of(call)
         touched = (_touched(action, call),)
         base = base_context(operation)
         questions = (
@@ -101,7 +107,16 @@ class _Judging:
             touched=touched,
             obligation=replace(asked, rows=None),
             unmask=seen_in_clear(self.state, asking, operation),
+            messages=self._messages() if action == _UPGRADE else None,
         )
+
+    def _messages(self) -> Literal["judge", "record"]:
+        """Say whether any rule could fire on a message of this agent over this route."""
+        bundle, identity, view = self.asking.bundle, self.operation.identity, self.asking.view
+        piece = bundle.slice(identity.agent, frozenset(identity.groups), _MESSAGE)
+        route = view.id(Ref("Route", name=self.call.route or ""))
+        fits = any(rule.may_match_route(route, view.name) for rule in piece.rules.values())
+        return "judge" if fits else "record"
 
     def _model_unread(self, pair: Pair) -> Refusal | None:
         """Refuse a call that may ask a model nobody could read, where a rule for it reads the model."""

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from cedarpy import pst
 
 from weirgate_contracts.config import ROUTE
+from weirgate_contracts.http import MESSAGE_METHOD
 from weirgate_policy.entity import UNLISTED
 from weirgate_policy.rule import Rule, walk
 from weirgate_policy.vocabulary import CONTEXTS, METHODS, TAGS
@@ -86,6 +87,8 @@ def misshapen_route(name: str) -> str | None:
 
 def may_be_method(method: str, actions: AbstractSet[str]) -> bool:
     """Say whether a call that one of these actions is asked for can have a method."""
+    if {"GET": "http.upgrade", MESSAGE_METHOD: "http.message"}.get(method) in actions:
+        return True
     if method in METHODS:
         return METHODS[method] in actions
     return "http.other" in actions and method == method.upper()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import Field, field_validator
@@ -20,6 +20,8 @@ class CaseCall(Value):
     """A call, as short as it can be written."""
 
     method: str = "GET"
+    upgrade: Literal["websocket"] | None = None
+    """With ``GET``: a WebSocket is opened; with ``MESSAGE``: the body is one message of the agent over it."""
     path: str
     """In normal form, without the query."""
     query: dict[str, str | tuple[str, ...]] = Field(default_factory=dict[str, str | tuple[str, ...]])
@@ -71,6 +73,7 @@ class CaseCall(Value):
             arguments=found[1] if found is not None else {},
             headers=tuple(HttpHeader(name=name, value=value) for name, value in sorted(headers.items())),
             body=_body(self.body, headers.get("content-type", "")),
+            upgrade=self.upgrade,
         )
         model = read_model(api, made, _raw(self.body)) if made.body is not None and made.body.whole else None
         return made.model_copy(update={"model": model}) if model is not None else made

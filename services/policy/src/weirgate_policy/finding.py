@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from weirgate_contracts.config import ToolsDocument
 from weirgate_contracts.events import OperationIntercepted
@@ -53,6 +54,8 @@ class Finding:
     """Of MCP: what of a list may be shown."""
     permits: tuple[str, ...] | None = None
     """Of MCP: what the server may ask of the agent."""
+    messages: Literal["judge", "record"] | None = None
+    """Of an upgrade: whether a rule could fire on its messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

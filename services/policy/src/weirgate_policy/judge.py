@@ -309,6 +309,7 @@ def _allowed(
         defines=finding.defines, search_path_may_change=finding.search_path_may_change,
         catalog_may_change=finding.catalog_may_change, request=granted.request if granted else None,
         visible=finding.visible, permits=finding.permits,
+        messages=finding.messages,
     )  # fmt: skip
 
 

@@ -62,6 +62,21 @@ class Rule:
         """Say whether its scope leaves room for this principal and action."""
         return _principal_fits(self.tree.principal, agent, groups) and _action_fits(self.tree.action, action)
 
+    def may_match_route(self, route: str, resource: str) -> bool:
+        """Say whether its scope leaves room for this Route of this Resource, both by their ids."""
+        match self.tree.resource:
+            case pst.ScopeEq(entity=pst.EntityUid(type=kind, id=name)):
+                return str(kind) == "Route" and name == route
+            case (
+                pst.ScopeIn(entity=pst.EntityUid(type=kind, id=name))
+                | pst.ScopeIsIn(entity=pst.EntityUid(type=kind, id=name))
+            ):
+                return (str(kind), name) in (("Route", route), ("Resource", resource))
+            case pst.ScopeIs(entity_type=kind):
+                return str(kind) == "Route"
+            case _:
+                return True
+
 
 def read_rule(*, policy: str, name: str, number: int, tree: pst.Template, obligation: Obligation) -> Rule:
     """Make a rule of its syntax tree."""

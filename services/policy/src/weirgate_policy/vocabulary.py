@@ -89,9 +89,10 @@ TAGS: Mapping[str, str] = dict(re.findall(r"(\w+)\??:\s*(Values|Numbers)\b", _PL
 METHODS: Mapping[str, str] = {
     name.partition(".")[2].upper(): name
     for name in APPLIES
-    if CONTEXTS.get(name) == "Call" and name != "http.other"
+    if CONTEXTS.get(name) == "Call" and name not in ("http.other", "http.upgrade", "http.message")
 }
-"""Method to its action; every other method is ``http.other``."""
+"""Method to its action; every other method is ``http.other``. An upgrade and its messages have actions of their own,
+whatever their method."""
 
 PHASES = ("prepare", "run", "fetch")
 TRANSACTIONS = {"I": "none", "T": "open", "E": "failed"}

@@ -5,7 +5,8 @@ answer is told with the method of the call it answers (HEAD has no body), also w
 it could be read. A call is recorded as it was judged, without the headers that frame it, so its body is what
 comes under the number of its operation: no byte in it can pass for another call. A message that is cut off
 (the agent left, the recording ends) is told as far as it came; the next operation's first bytes begin a new
-one. After 101 both directions are bytes of another protocol.
+one. After 101 both directions are bytes of another protocol: of WebSocket they are told message by message, of any
+other as they are.
 
 What cannot be read is a :class:`Bytes` scene, never left out, up to where the next operation begins.
 """
@@ -16,6 +17,7 @@ from typing import Final, Literal
 
 from weirgate_contracts.recording import Frame
 from weirgate_recorder.body import KEPT_BYTES, Gathering
+from weirgate_recorder.frames import Messages
 from weirgate_recorder.message import (
     REQUEST_LINE,
     STATUS_LINE,
@@ -39,7 +41,7 @@ _LINES = {"i": REQUEST_LINE, "o": STATUS_LINE}
 class _Side:
     """One direction."""
 
-    __slots__ = ("direction", "gathering", "head", "lost", "method", "operation", "reader", "way")
+    __slots__ = ("direction", "gathering", "head", "lost", "method", "operation", "reader", "socket", "way")
 
     def __init__(self, direction: Literal["i", "o"]) -> None:
         self.direction = direction
@@ -51,6 +53,8 @@ class _Side:
         """Of the call that an answer answers, where it is known."""
         self.gathering: Gathering | None = None
         self.lost = False
+        self.socket: Messages | None = None
+        """What reads it after 101, where that is a WebSocket."""
 
 
 class Exchange:
@@ -92,6 +96,8 @@ class Exchange:
     def finish(self) -> Iterator[Scene]:
         """Give what was still coming when the recording ended."""
         for side in self._sides.values():
+            if side.socket is not None:
+                yield from side.socket.finish(self._last_us)
             yield from self._break_off(side, self._last_us)
 
     def _read(self, side: _Side, frame: Frame) -> Iterator[Scene]:
@@ -246,10 +252,15 @@ class Exchange:
             if side.direction == "i" and side.reader.in_body:
                 yield from self._body(side, frame.at_us, whole=side.reader.open_ended)
             side.gathering = None
+            if self._upgraded == "websocket":
+                side.socket = Messages(side.direction, lines=self._rows)
             yield from self._raw(side, frame, side.reader.rest())
 
     def _raw(self, side: _Side, frame: Frame, body: bytes) -> Iterator[Scene]:
         if not body:
+            return
+        if side.socket is not None:
+            yield from side.socket.feed(frame, body)
             return
         headers = (("content-type", self._upgraded or ""),)
         gathering = Gathering(

@@ -33,6 +33,7 @@ from weirgate_recorder.scene import (
     Copied,
     Done,
     Left,
+    Message,
     Notified,
     Said,
     Scene,
@@ -96,6 +97,8 @@ def tell(scene: Scene, *, width: int = WIDTH) -> Iterator[str]:
             yield from _headers(scene.headers, width)
         case Body():
             yield from _body(scene, width)
+        case Message():
+            yield from _message(head, scene, width)
 
 
 def _headers(headers: tuple[tuple[str, str], ...], width: int) -> Iterator[str]:
@@ -123,6 +126,20 @@ def _body(scene: Body, width: int) -> Iterator[str]:
         "" if scene.whole else "cut off",
     ]
     yield _cut(_MARGIN + ", ".join(part for part in parts if part), width)
+
+
+def _message(head: str, scene: Message, width: int) -> Iterator[str]:
+    mark = "▸" if scene.direction == "in" else "◂"
+    code = f" {scene.code}" if scene.code is not None else ""
+    parts = [
+        f"{scene.kind}{code}, {size(scene.size_bytes)}",
+        "the beginning shown" if scene.text and scene.cut else "",
+        "" if scene.whole else "cut off",
+    ]
+    yield _cut(f"{head}{mark} {', '.join(part for part in parts if part)}", width)
+    if scene.text:
+        for line in lines_of(scene.text):
+            yield from _wrapped(_MARGIN + "│ ", line, width)
 
 
 def _said(head: str, scene: Said, phase: str, text: str, width: int) -> Iterator[str]:

@@ -132,4 +132,21 @@ class Body(Moment):
     trailers: tuple[tuple[str, str], ...] = ()
 
 
-Scene = Said | Table | Copied | Done | Told | Notified | Left | Bytes | Called | Answered | Body
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(Moment):
+    """A message, or a control frame, that went over a WebSocket."""
+
+    direction: Literal["in", "out"]
+    kind: Literal["text", "binary", "ping", "pong", "close"]
+    size_bytes: int
+    text: str | None
+    """What can be shown of it; of a close its reason; ``None``: it is no text."""
+    cut: bool
+    """More of it was sent than is shown."""
+    whole: bool
+    """It came to its end."""
+    code: int | None = None
+    """Of a close."""
+
+
+Scene = Said | Table | Copied | Done | Told | Notified | Left | Bytes | Called | Answered | Body | Message

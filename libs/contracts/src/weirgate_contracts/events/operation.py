@@ -84,6 +84,9 @@ class OperationAllowed(Verdict):
     """Of MCP: what of a list (``McpCall.offered``) the agent may be shown, by name; set exactly for such a question."""
     permits: tuple[str, ...] | None = Field(default=None, exclude_if=is_absent)
     """Of MCP: which requests (``SERVER_REQUESTS``) the server may make while it answers."""
+    messages: Literal["judge", "record"] | None = Field(default=None, exclude_if=is_absent)
+    """Of an upgrade: whether each message of the agent is an operation of its own, or passes once it is recorded.
+    ``None``: it is no upgrade (of one it counts as ``judge``)."""
 
 
 class OperationDenied(Verdict):

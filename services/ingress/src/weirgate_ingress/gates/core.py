@@ -315,6 +315,14 @@ class CancelOther:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Feed ``Stop`` with this refusal in so many seconds, unless the session is over by then. The first counts."""
+
+    after_s: float
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hangup:
     """Close both sockets, once what was sent has drained (bounded). Nothing follows."""
 
@@ -345,6 +353,7 @@ Effect = (
     | Dial
     | CancelUpstream
     | CancelOther
+    | Alarm
     | Hangup
 )
 

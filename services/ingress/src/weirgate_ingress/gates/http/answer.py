@@ -12,7 +12,8 @@ from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import HttpResponse
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.gates.http.answerfacts import AnswerFacts
-from weirgate_ingress.gates.http.header import answered
+from weirgate_ingress.gates.http.handshake import switch
+from weirgate_ingress.gates.http.header import Headers, answered
 from weirgate_ingress.gates.http.injected import undisclosed
 from weirgate_ingress.gates.http.limit import over_size, unwanted
 from weirgate_ingress.gates.http.operation import Operation
@@ -40,10 +41,10 @@ class Broken(Exception):
 class AnswerPart:
     """Takes what the upstream sends."""
 
-    __slots__ = ("_bodies", "_head", "_out")
+    __slots__ = ("_head", "_out", "bodies")
 
     def __init__(self, bodies: Bodies, out: Outbox) -> None:
-        self._bodies = bodies
+        self.bodies = bodies
         self._out = out
         self._head = HeadReader()
 
@@ -67,7 +68,8 @@ class AnswerPart:
             data = self._head.rest()
             self._head = HeadReader()
             if head.status == _SWITCHING:
-                raise PeerError("it switches protocols, and nobody asked it to")
+                self._switch(operation, head, data, resource)
+                return False
             if head.status >= _FINAL:
                 self._begin_body(operation, head, resource)
         self._pass(operation, operation.answer.feed(data))
@@ -94,6 +96,30 @@ class AnswerPart:
 
     # ------------------------------------------------------------ head
 
+    def _switch(
+        self, operation: Operation, head: ResponseHead, rest: bytes, resource: ResourceDocument
+    ) -> None:
+        if operation.offer is None:
+            raise PeerError("it switches protocols, and nobody asked it to")
+        headers = self._passed(head, resource, masked=False)
+        told = switch(head, offer=operation.offer, key=operation.key, headers=headers)
+        operation.response = HttpResponse(status=head.status)
+        operation.early = rest
+        operation.answering = True
+        operation.agent_stays = operation.upstream_stays = False
+        self._out.say(operation.tally, told.encode())
+
+    def _passed(self, head: ResponseHead, resource: ResourceDocument, *, masked: bool) -> Headers:
+        parts = urlsplit(resource.upstream)
+        kept = answered(
+            head,
+            resource=resource.name,
+            origin=f"{parts.scheme}://{parts.netloc}".lower(),
+            base=parts.path.rstrip("/"),
+            masked=masked,
+        )
+        return undisclosed(kept, resource)
+
     def _begin_body(self, operation: Operation, head: ResponseHead, resource: ResourceDocument) -> None:
         framing = response_framing(head, method=operation.method)
         kind = head.get("content-type")
@@ -107,13 +133,13 @@ class AnswerPart:
         if refusal is not None:
             raise Broken(refusal)
         assert operation.plan is not None
-        masked = self._bodies.masks(operation.plan, operation.unmask)
+        masked = self.bodies.masks(operation.plan, operation.unmask)
         codings = read_codings(head.all("content-encoding"))
         if operation.call.model is not None:
             operation.facts = AnswerFacts(type=type, codings=codings)
         if masked and has_body:
             try:
-                operation.mask = self._bodies.body(
+                operation.mask = self.bodies.body(
                     operation.plan, operation.unmask, type=type, parameters=parameters, codings=codings
                 )
             except Unreadable as error:
@@ -135,15 +161,7 @@ class AnswerPart:
         *,
         masked: bool,
     ) -> None:
-        parts = urlsplit(resource.upstream)
-        kept = answered(
-            head,
-            resource=resource.name,
-            origin=f"{parts.scheme}://{parts.netloc}".lower(),
-            base=parts.path.rstrip("/"),
-            masked=operation.mask is not None,
-        )
-        headers = list(undisclosed(kept, resource))
+        headers = list(self._passed(head, resource, masked=operation.mask is not None))
         if framing.kind == "none":
             # Of HEAD and 304 the length tells of a body that is not there, and that masking may change.
             length = head.get("content-length")

@@ -14,6 +14,7 @@ an answer  ``Allowed``                                    ``Dial`` where no upst
 an answer  ``Refused``                                    tells the refusal as a problem (RFC 9457)
 an answer  ``Held``, then ``HoldOver``                    tells it to come back (202): see ``deferral``
 upstream   head and body of the answer                    masks, tapes, sends; records ``finished``
+upstream   101, where the request asked for a WebSocket   a ``Tunnel`` takes both sides over, to the end
 =========  =============================================  ==================================================
 
 Invariants, held by tests and by fuzzing:
@@ -30,6 +31,7 @@ Invariants, held by tests and by fuzzing:
 7. ``Hangup`` or ``Renew`` is the last effect ever.
 """
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Callable
@@ -72,6 +74,7 @@ from weirgate_ingress.gates.core import (
 )
 from weirgate_ingress.gates.http import requestmask
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
+from weirgate_ingress.gates.http.handshake import Keys
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.injected import fitted
 from weirgate_ingress.gates.http.later import LaterPart
@@ -88,8 +91,10 @@ from weirgate_ingress.gates.http.request import (
     digest_of,
     make_call,
     read_request,
+    unserved_upgrade,
 )
 from weirgate_ingress.gates.http.requestmask import RequestBroken
+from weirgate_ingress.gates.http.socket import Hands, Tunnel
 from weirgate_ingress.gates.http.terms import Bodies, HttpTerms
 from weirgate_ingress.gates.http.whole import WholeBody
 from weirgate_ingress.gates.outbox import Outbox, Tally
@@ -140,6 +145,8 @@ class HttpGate:
         self._resource: ResourceDocument | None = None
         self._credential = b""
         self._operation: Operation | None = None
+        self._asked: OperationIntercepted | None = None
+        self._tunnel: Tunnel | None = None
         self._count = 0
         self._dialled = False
         self._bytes_in = 0
@@ -148,6 +155,8 @@ class HttpGate:
     @property
     def wants_agent_bytes(self) -> bool:
         """Whether the shell is to read the agent now."""
+        if self._tunnel is not None and not self._tunnel.wants_agent_bytes:
+            return False
         return not self.ended and len(self._ahead) <= self._terms.ahead_limit_bytes
 
     def feed(self, given: Input) -> list[Effect]:
@@ -224,6 +233,11 @@ class HttpGate:
         if self._later.is_looking:
             return False
         operation = self._operation
+        if self._tunnel is not None:
+            if self._ahead:
+                data, self._ahead = bytes(self._ahead), bytearray()
+                self._tunnelled(self._tunnel, partial(self._tunnel.agent_sent, data))
+            return False
         if operation is not None:
             if not self._ahead or operation.body.done:
                 return False
@@ -260,6 +274,8 @@ class HttpGate:
             raise Unserved(
                 RefusalCode.TLS_REQUIRED, "A token must not travel without TLS.", "Connect with https."
             )
+        if request.offer is not None and not self._terms.seed:
+            raise unserved_upgrade("WebSocket is not let through this gateway.")
         if self._resource is None:
             self._credential = credential
             self._request = request
@@ -305,6 +321,8 @@ class HttpGate:
         if self._request is not None:
             self._request = request
         if self._mcp is not None:
+            if request.offer is not None:
+                raise unserved_upgrade("MCP is spoken in plain HTTP requests.")
             self._mcp.admit(request)
         if not request.read_whole:
             self._ask(request, None)
@@ -358,6 +376,7 @@ class HttpGate:
             tally=Tally(self._count),
             agent_stays=persists(request.head),
             mcp=read.exchange if read is not None else None,
+            offer=request.offer,
         )
         self._ask_about(operation)
 
@@ -365,23 +384,23 @@ class HttpGate:
         assert self._resource is not None
         assert self._identity is not None
         self._operation = operation
-        self._out.add(
-            Ask(
-                event=OperationIntercepted(
-                    ingress=self._terms.ingress,
-                    session=self._terms.session,
-                    operation=operation.number,
-                    protocol="mcp" if self._mcp is not None else self.protocol,
-                    resource=self._resource.name,
-                    identity=self._identity,
-                    call=operation.call,
-                    digest=operation.digest,
-                )
-            )
+        self._asked = OperationIntercepted(
+            ingress=self._terms.ingress,
+            session=self._terms.session,
+            operation=operation.number,
+            protocol="mcp" if self._mcp is not None else self.protocol,
+            resource=self._resource.name,
+            identity=self._identity,
+            call=operation.call,
+            digest=operation.digest,
         )
+        self._out.add(Ask(event=self._asked))
 
     def _answered(self, given: Answered) -> None:
         operation = self._operation
+        if self._tunnel is not None:
+            self._tunnelled(self._tunnel, partial(self._tunnel.answered, given))
+            return
         if (
             operation is None
             or operation.number != given.operation
@@ -404,11 +423,8 @@ class HttpGate:
                     self._tell(operation, refusal)
                 elif operation.mcp is not None and operation.mcp.shows is not None:
                     self._show(operation)
-                elif self._dialled:
-                    self._send_on(operation)
                 else:
-                    operation.phase = Phase.DIALLING
-                    self._out.add(Dial(parameters={}))
+                    self._dial(operation)
             case _:
                 assert_never(given.answer)
 
@@ -429,13 +445,24 @@ class HttpGate:
         operation.plan = plan
         operation.unmask = frozenset(verdict.unmask)
         operation.limits = verdict.limits
+        operation.judges = verdict.messages != "record"
         assert self._resource is not None
         if operation.mcp is not None:
             refusal = operation.mcp.agree(verdict)
             if refusal is not None:
                 return refusal
             operation.whole = operation.mcp.body_to_send()
-        return requestmask.prepare(operation, self._bodies, self._resource)
+        return requestmask.prepare(operation, self._answer.bodies, self._resource)
+
+    def _dial(self, operation: Operation) -> None:
+        if operation.offer is not None:
+            # A WebSocket is opened over HTTP/1.1, and the socket there is may speak HTTP/2.
+            self._undial()
+        if self._dialled:
+            self._send_on(operation)
+        else:
+            operation.phase = Phase.DIALLING
+            self._out.add(Dial(parameters={} if operation.offer is None else {"http": "1.1"}))
 
     # ------------------------------------------------------------ held, and not for ever
 
@@ -469,6 +496,9 @@ class HttpGate:
             framed = (*headers, ("content-length", str(operation.call.body.size_bytes)))
         else:
             framed = headers
+        if operation.offer is not None:
+            operation.key = base64.b64encode(self._keys(operation).take(16)).decode()
+            framed = (*framed, ("sec-websocket-key", operation.key))
         call_body = operation.call.body
         told = call_body.text.encode() if call_body is not None and call_body.text is not None else None
         covered = body is None or body == told
@@ -509,6 +539,9 @@ class HttpGate:
             self._undial()
             return
         assert self._resource is not None
+        if self._tunnel is not None:
+            self._tunnelled(self._tunnel, partial(self._tunnel.upstream_sent, data))
+            return
         self._answering(
             operation,
             partial(self._answer.take, operation, data, self._resource),
@@ -516,6 +549,8 @@ class HttpGate:
                 code=RefusalCode.PROTOCOL, reason=f"The upstream's answer is malformed: {error}"[:2000]
             ),
         )
+        if operation.early is not None:
+            self._open_tunnel(operation, operation.early)
 
     def _answering(
         self, operation: Operation, step: Callable[[], bool], refusal_of: Callable[[PeerError], Refusal]
@@ -561,6 +596,42 @@ class HttpGate:
             self._undial()
         if unread or not operation.agent_stays:
             self._end("agent", None)
+
+    # ------------------------------------------------------------ a WebSocket
+
+    def _keys(self, operation: Operation, use: bytes = b"") -> Keys:
+        return Keys(self._terms.seed + use, operation.number)
+
+    def _open_tunnel(self, operation: Operation, early: bytes) -> None:
+        assert self._asked is not None
+        hands = Hands(
+            out=self._out,
+            records=self._records,
+            bodies=self._answer.bodies,
+            next_number=self._next_number,
+            undial=self._undial,
+            ahead_limit_bytes=self._terms.ahead_limit_bytes,
+        )
+        keys = self._keys(operation, b"frames")
+        self._tunnel = Tunnel(hands, operation, self._asked, judges=operation.judges, keys=keys)
+        self._tunnelled(self._tunnel, partial(self._tunnel.upstream_sent, early))
+
+    def _next_number(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _tunnelled(self, tunnel: Tunnel, step: Callable[[], object]) -> None:
+        """Take a step in a tunnel, and see whether it was the last."""
+        step()
+        operation, end = self._operation, tunnel.end
+        if operation is None or end is None:
+            return
+        self._tunnel = self._operation = None
+        if end.how == "finished":
+            self._records.finished(operation)
+        elif end.how == "abandoned":
+            self._abandon(operation, "disconnected")
+        self._end(end.reason, end.refusal)
 
     def _fail(self, operation: Operation, refusal: Refusal) -> None:
         """End an operation that was sent on and cannot be answered as the upstream would have it."""
@@ -656,12 +727,18 @@ class HttpGate:
             self._dialled = False
             if operation is None or operation.phase is not Phase.RUNNING:
                 return
+            if self._tunnel is not None:
+                self._tunnelled(self._tunnel, partial(self._tunnel.closed, side))
+                return
             lost = Refusal(
                 code=RefusalCode.UPSTREAM_LOST,
                 reason="The upstream closed the connection before its answer was complete.",
                 hint="The request may have had its effect.",
             )
             self._answering(operation, partial(self._answer.closed, operation), lambda _: lost)
+            return
+        if self._tunnel is not None:
+            self._tunnelled(self._tunnel, partial(self._tunnel.closed, side))
             return
         if operation is not None:
             self._withdraw(operation)
@@ -673,8 +750,15 @@ class HttpGate:
         if self._identity is None:
             self._turn_away(refusal)
             return
-        operation = self._operation
-        if operation is not None:
+        operation, tunnel, word = self._operation, self._tunnel, b""
+        if tunnel is not None:
+            self._tunnelled(tunnel, partial(tunnel.unanswered, refusal))
+            if self.ended:
+                return
+            word = tunnel.stopped(refusal)
+        if tunnel is not None and tunnel.settled:
+            self._operation = None
+        elif operation is not None:
             self._withdraw(operation)
             if refusal.code in (RefusalCode.KILLED, RefusalCode.SHUTDOWN):
                 self._abandon(operation, "killed" if refusal.code is RefusalCode.KILLED else "shutdown")
@@ -683,7 +767,6 @@ class HttpGate:
             else:
                 self._records.refused(operation.number, refusal)
             self._operation = None
-        word = b""
         if operation is not None and not operation.answering:
             word = problem(refusal, operation=operation.number, close=True)
         self._end(_STOP_REASONS.get(refusal.code, "error"), refusal, word)

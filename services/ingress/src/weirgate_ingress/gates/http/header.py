@@ -7,7 +7,8 @@ dropped from requests  credentials for the gateway, hop-by-hop fields, ``Host`` 
 dropped from answers   hop-by-hop fields, framing (made anew), digests of a body that masking may change,
                        ``Alt-Svc`` (a way around the gateway)
 rewritten in answers   ``Location`` within the upstream, ``Set-Cookie`` (only for this resource)
-withheld from events   ``Cookie``, ``Set-Cookie`` and whatever else carries a secret by its name
+withheld from events   ``Cookie``, ``Set-Cookie`` and whatever else carries a secret by its name; subprotocols of a
+                       WebSocket that look like tokens
 =====================  ==========================================================================================
 
 Source: RFC 9110 sections 7.6, 10, 14; RFC 6265.
@@ -42,6 +43,8 @@ DIGESTS = frozenset(("content-md5", "digest", "content-digest", "repr-digest"))
 _VALIDATORS = DIGESTS | {"etag", "accept-ranges"}
 _CODED = DIGESTS | {"content-encoding"}
 """All of them digests of the coded body."""
+_PROTOCOL_BYTES = 40
+"""Longest name of a subprotocol that is shown: a longer one is rather a token."""
 WITHHELD = "[withheld]"
 ACCEPTED = CODINGS
 """Content codings masking can look into; an agent that takes none of them is answered without."""
@@ -66,7 +69,20 @@ def sent_on(head: RequestHead, *, decoded: bool = False) -> Headers:
 
 def shown(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return fields as an event or a recording may hold them."""
-    return tuple((name, WITHHELD if name in _SECRET else value) for name, value in headers)
+    return tuple(
+        (name, _shown_protocols(value) if name == "sec-websocket-protocol" else value)
+        if name not in _SECRET
+        else (name, WITHHELD)
+        for name, value in headers
+    )
+
+
+def _shown_protocols(value: str) -> str:
+    """Withhold subprotocols that carry a token, as browsers must where they cannot set a header."""
+    return ", ".join(
+        WITHHELD if len(one) > _PROTOCOL_BYTES or "bearer" in one.lower() else one
+        for one in value.split(", ")
+    )
 
 
 def told(headers: Iterable[tuple[str, str]]) -> tuple[HttpHeader, ...]:

@@ -8,6 +8,7 @@ from weirgate_contracts.masking import Plan
 from weirgate_contracts.operation import Limits
 from weirgate_ingress.gates.core import Held
 from weirgate_ingress.gates.http.answerfacts import AnswerFacts
+from weirgate_ingress.gates.http.handshake import Offer
 from weirgate_ingress.gates.http.mcp.exchange import Exchange
 from weirgate_ingress.gates.http.terms import Body
 from weirgate_ingress.gates.outbox import Tally
@@ -73,11 +74,22 @@ class Operation:
     """Body bytes of the answer as the upstream sent them."""
     mcp: Exchange | None = None
     """Of MCP: the message and what is known of its answer."""
+    offer: Offer | None = None
+    """It asks for a WebSocket."""
+    key: str = ""
+    """What the upstream was sent as ``Sec-WebSocket-Key``."""
+    judges: bool = True
+    """Each message over it is to be judged."""
+    early: bytes | None = None
+    """What came of the upstream behind its 101; ``None``: it has not switched."""
+    message_cells: int = 0
+    """Values changed in messages of a WebSocket."""
 
     @property
     def cells_masked(self) -> int:
         """Values changed, of the request and of the answer."""
-        return sum(one.cells_masked for one in (self.request_mask, self.mask) if one is not None)
+        bodies = sum(one.cells_masked for one in (self.request_mask, self.mask) if one is not None)
+        return bodies + self.message_cells
 
     @property
     def method(self) -> str:

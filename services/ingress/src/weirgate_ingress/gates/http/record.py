@@ -1,5 +1,6 @@
 """The facts an HTTP gate records about its session and its operations."""
 
+import hashlib
 from typing import Literal
 
 from weirgate_contracts.config import ResourceDocument
@@ -20,6 +21,7 @@ from weirgate_ingress.gates.record import Records
 
 Reason = Literal["agent", "upstream", "refused", "killed", "shutdown", "expired", "error"]
 _ERROR_FROM = 500
+_NOTHING = hashlib.sha256().hexdigest()
 
 
 class HttpRecords(Records):
@@ -117,6 +119,21 @@ class HttpRecords(Records):
                     bytes_out=operation.tally.bytes_out,
                     cells_masked=operation.cells_masked,
                     sha256=operation.tally.sha256.hexdigest(),
+                )
+            )
+        )
+
+    def message_sent(self, number: int, size_bytes: int) -> None:
+        """A message of the agent was sent on whole: nothing answers it by itself."""
+        self._out.add(
+            Record(
+                event=OperationFinished(
+                    ingress=self._ingress,
+                    session=self._session,
+                    operation=number,
+                    outcome="ok",
+                    bytes_in=size_bytes,
+                    sha256=_NOTHING,
                 )
             )
         )

@@ -22,6 +22,7 @@ from weirgate_contracts.modelcall import read_model
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.route import match_route
 from weirgate_ingress.gates.http.deferral import is_own, read_location
+from weirgate_ingress.gates.http.handshake import Offer, hop_fields, offered, read_offer
 from weirgate_ingress.gates.http.header import sent_on, told
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.check import request_check
@@ -63,6 +64,8 @@ class Request:
     """The agent waits for ``100 Continue``."""
     looks_up: str | None = None
     """The deferred request it asks the gateway itself about; nothing of it is for the upstream."""
+    offer: Offer | None = None
+    """It asks for a WebSocket."""
 
     @property
     def read_whole(self) -> bool:
@@ -80,17 +83,14 @@ def read_request(head: RequestHead) -> Request:
     request_check(head)
     if head.method in ("CONNECT", "TRACE"):
         raise Unserved(RefusalCode.UNSUPPORTED, f"{head.method} is not let through the gateway.", _FORM)
-    if head.all("upgrade"):
-        raise Unserved(
-            RefusalCode.UNSUPPORTED,
-            "Upgrades (WebSocket, HTTP/2 in clear) are not let through the gateway.",
-            "Use plain HTTP/1.1 requests, with server-sent events for streams.",
-        )
+    framing = request_framing(head)
+    offer = read_offer(head, framing) if head.all("upgrade") else None
+    if offer is None and head.all("upgrade"):
+        raise unserved_upgrade("Of upgrades only those to WebSocket are let through the gateway.")
     target = read_target(head.target)
     first, slash, rest = target.path[1:].partition("/")
     if not first:
         raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
-    framing = request_framing(head)
     looks_up: str | None = None
     if is_own(target.path):
         first, looks_up = _own(head, target, framing)
@@ -108,6 +108,7 @@ def read_request(head: RequestHead) -> Request:
         type=read_media_type(kind)[0] if kind else "",
         continues=expect is not None and framing.kind != "none" and head.minor == 1,
         looks_up=looks_up,
+        offer=offer,
     )
 
 
@@ -123,6 +124,12 @@ def _own(head: RequestHead, target: Target, framing: Framing) -> tuple[str, str]
             "Use GET, without a body.",
         )
     return found
+
+
+def unserved_upgrade(reason: str) -> Unserved:
+    """Return what an upgrade raises that is not served."""
+    hint = "Use plain HTTP/1.1 requests, with server-sent events for streams."
+    return Unserved(RefusalCode.UNSUPPORTED, reason, hint)
 
 
 def _token(head: RequestHead) -> str:
@@ -163,11 +170,13 @@ def make_call(
     route, arguments = found if found is not None else (None, {})
     decoded = whole is not None and bool(read_codings(request.head.all("content-encoding")))
     headers = sent_on(request.head, decoded=decoded)
+    if request.offer is not None:
+        headers = offered(request.offer, headers)
     raw = request.target.raw_query
     sent = RequestHead(
         method=request.head.method,
         target=request.path if raw is None else f"{request.path}?{raw}",
-        headers=headers,
+        headers=headers if request.offer is None else (*hop_fields(), *headers),
     )
     call = HttpCall(
         method=request.head.method,
@@ -177,6 +186,7 @@ def make_call(
         arguments=arguments,
         headers=told(headers),
         body=_body(request, whole),
+        upgrade=None if request.offer is None else "websocket",
     )
     model = read_model(resource.api, call, whole)
     return (call.model_copy(update={"model": model}) if model is not None else call), sent

@@ -35,6 +35,8 @@ def prepare(operation: Operation, bodies: Bodies, resource: ResourceDocument) ->
     Where the plan masks no requests, or nothing is in the body, nothing is changed.
     """
     plan = operation.plan
+    if operation.offer is not None and resource.mask_requests:
+        return _unmasked_messages(resource)
     if plan is None or operation.call.body is None:
         return None
     if plan.request is None:
@@ -93,6 +95,14 @@ def _mask(sent: RequestHead, plan: Plan, bodies: Bodies) -> Body | None:
         # A mebibyte may unpack to a thousand, and the agent decides how often.
         raise Unreadable("it has a content coding")
     return bodies.body(as_answer, _EVERYTHING, type=type, parameters=parameters, codings=())
+
+
+def _unmasked_messages(resource: ResourceDocument) -> Refusal:
+    return Refusal(
+        code=RefusalCode.UNSUPPORTED,
+        reason=f"Requests to {resource.name} are masked, and messages over a WebSocket cannot be on their way up.",
+        hint="Use plain HTTP requests.",
+    )
 
 
 def _unplanned(resource: ResourceDocument) -> Refusal:

@@ -1,7 +1,7 @@
 """What an HTTP gate is made with: its place, its limits, and the masks it applies."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from weirgate_contracts.masking import Plan
@@ -26,6 +26,9 @@ class HttpTerms:
     """What MCP needs besides; ``None``: resources of MCP are not served."""
     authorization_servers: tuple[str, ...] = ()
     """Issuers of tokens that are addresses, for who asks where to get one (RFC 9728)."""
+    seed: bytes = field(default=b"", repr=False)
+    """32 random bytes of this session, for the keys of WebSocket handshakes and frames. Empty: none is served, since
+    an upstream could foresee them."""
 
 
 class PlanMismatch(Exception):
