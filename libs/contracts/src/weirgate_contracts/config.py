@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from weirgate_contracts.authority import split_authority
 from weirgate_contracts.masking import MaskingRule
 from weirgate_contracts.value import LabelName, ResourceName, Value
 
@@ -25,7 +26,14 @@ def _credential_reference(value: str | None) -> str | None:
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 INJECT = re.compile(rf"bearer|basic|header:{_FIELD_NAME}|query:[A-Za-z0-9._~-]+")
 ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
+HOSTS_LIMIT = 64
+"""Most authorities of one resource."""
 FIELD = re.compile(r"(?:\*|/\S*) (?:/[^/\s]+)+")
+
+
+def _is_empty(value: object) -> bool:
+    """Say whether a list is left out, so that a document without it is published as it always was."""
+    return not value
 
 
 class ResourceDocument(Value):
@@ -53,6 +61,10 @@ class ResourceDocument(Value):
     unread: Literal["pass", "refuse"] | None = None
     """Of HTTP: what becomes of an answer of a type that masking cannot read. Absent: it is refused where the resource
     has labels, else passed."""
+
+    hosts: tuple[str, ...] = Field(default=(), max_length=HOSTS_LIMIT, exclude_if=_is_empty)
+    """Of HTTP and MCP: authorities under which agents reach it beside ``/<name>/…``: ``api.internal`` (any port of
+    the gateway; 80 and 443 through the proxy) or ``api.internal:8443``. Lower case; each of one resource only."""
 
     _check_credential = field_validator("credential", "catalog_credential")(_credential_reference)
 
@@ -83,6 +95,15 @@ class ResourceDocument(Value):
                 raise ValueError(f"{route!r} is no template; write /v1/customers/{{id}}")
         return value
 
+    @field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            split_authority(host)
+        if len(set(value)) != len(value):
+            raise ValueError("a host stands twice; keep one of them")
+        return value
+
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:
         parts = urlsplit(self.upstream)
@@ -91,7 +112,7 @@ class ResourceDocument(Value):
                 of = urlsplit(address or self.upstream)
                 if of.scheme not in ("postgresql", "postgres") or not of.hostname or not of.username:
                     raise ValueError("write postgresql://user@host:port/database")
-            only_http = ("inject", "ca", "routes", "unread")
+            only_http = ("inject", "ca", "routes", "unread", "hosts")
             if given := [name for name in only_http if getattr(self, name)]:
                 raise ValueError(f"{given[0]!r} is for protocol http")
             return self

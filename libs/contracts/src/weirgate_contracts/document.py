@@ -161,6 +161,7 @@ _EXAMPLES = {
     "inject": "write 'inject: bearer', or basic, header:NAME, query:NAME",
     "ca": "write 'ca: /path/to/certificates.pem'",
     "routes": "write a list: 'routes: [\"/v1/customers/{id}\"]'",
+    "hosts": "write a list: 'hosts: [api.internal, \"api.internal:8443\"]'",
     "unread": "write 'unread: refuse' or 'unread: pass'",
     "columns": "write 'columns: {public.customers.email: pii.email}'",
     "fields": "write 'fields: {\"/v1/customers/{id} /email\": pii.email}'",

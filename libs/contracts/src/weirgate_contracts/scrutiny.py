@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from weirgate_contracts.authority import split_authority
 from weirgate_contracts.config import FIELD, INJECT, ROUTE
 from weirgate_contracts.events.config import ConfigKind
 
@@ -24,7 +25,7 @@ _NEVER_EMPTY: Mapping[str, tuple[str, ...]] = {
 _SCHEMES = {"postgres": ("postgresql", "postgres"), "http": ("http", "https")}
 _ADDRESSES = {"postgres": "postgresql://user@host:port/database", "http": "https://host:port/base"}
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    "http": ("inject", "ca", "routes", "unread"),
+    "http": ("inject", "ca", "routes", "unread", "hosts"),
     "postgres": ("catalog", "catalog_credential"),
 }
 _NAME = re.compile(r"\{([^/{}]*)\}")
@@ -128,6 +129,8 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
                 what="a password stands in the address",
                 right="leave it out and name it by 'credential: env:NAME' or 'credential: file:/path'",
             )
+    if protocol != "postgres" and isinstance(hosts := body.get("hosts"), list | tuple):
+        yield from _hosts(cast("list[object]", hosts))
     if protocol not in ("postgres", "http"):
         return
     for field in ("upstream", "catalog") if protocol == "postgres" else ("upstream",):
@@ -219,6 +222,22 @@ def _routes(routes: Iterable[object]) -> Iterator[Complaint]:
             yield Complaint(path=("routes", index), what=what, right="keep one of them")
         elif list(routes).index(route) != index:
             yield Complaint(path=("routes", index), what=f"{route!r} stands twice", right="keep one of them")
+
+
+def _hosts(hosts: Iterable[object]) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for index, host in enumerate(hosts):
+        if not isinstance(host, str):
+            continue
+        try:
+            split_authority(host)
+        except ValueError as error:
+            what, _, right = str(error).partition("; ")
+            yield Complaint(path=("hosts", index), what=what, right=right)
+            continue
+        if host in seen:
+            yield Complaint(path=("hosts", index), what=f"{host!r} stands twice", right="keep one of them")
+        seen.add(host)
 
 
 def _wrong_route(route: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from weirgate_console.hosts import clashing_hosts
 from weirgate_console.labels import unfit_labels
 from weirgate_contracts.config import LabelsDocument, MaskingDocument, PolicyDocument, ResourceDocument
 from weirgate_contracts.document import (
@@ -112,6 +113,8 @@ def check_together(
             isinstance(document, ResourceDocument) and document.name not in labelled
         ):
             problems += [found_in(one, complaint) for complaint in unfit_labels(document, bodies)]
+        if isinstance(document, ResourceDocument):
+            problems += [found_in(one, complaint) for complaint in clashing_hosts(document, bodies)]
         if isinstance(document, MaskingDocument):
             problems += [found_in(one, complaint) for complaint in _idle_rules(document, bodies)]
     sent = {document.name: one for one, document in documents if isinstance(document, PolicyDocument)}

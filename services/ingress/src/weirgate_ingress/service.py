@@ -14,7 +14,9 @@ from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
+from weirgate_ingress.forward import ForwardAuthority, ForwardTls, NoForwardTls
 from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
+from weirgate_ingress.gates.http.place import LivePlaces, Register
 from weirgate_ingress.gates.postgres import GateTerms, PlanMasks, PostgresGate
 from weirgate_ingress.listener import Listener, ListenerLimits, MakeGate, Newcomer, Speech
 from weirgate_ingress.origins import Origin, Origins
@@ -76,6 +78,10 @@ class IngressService(Service[IngressSettings]):
             deadline_s=settings.verdict_deadline_s,
             approvals_url=settings.approvals_url,
         )
+        self._places = LivePlaces()
+        self._forward: ForwardTls = NoForwardTls()
+        if settings.forward_ca_cert_file is not None and settings.forward_ca_key_file is not None:
+            self._forward = ForwardAuthority(settings.forward_ca_cert_file, settings.forward_ca_key_file)
         self._premises = Premises(
             bus=host.bus,
             ingress=settings.name,
@@ -84,6 +90,7 @@ class IngressService(Service[IngressSettings]):
             door=Door(self._verifier, self._resource, self.feed.problem),
             upstreams=Dialling(),
             spawn=host.spawn,
+            forward=self._forward,
         )
         self._listener = self._made(_POSTGRES, self._gate)
         self._http_listener = self._made(_HTTP, self._http_gate)
@@ -155,6 +162,8 @@ class IngressService(Service[IngressSettings]):
             session=newcomer.session,
             peer=newcomer.peer,
             cleartext_allowed=self.settings.cleartext_loopback and newcomer.loopback,
+            places=self._places,
+            tunnels=self._forward.served,
         )
         return HttpGate(terms, self._bodies)
 
@@ -173,6 +182,7 @@ class IngressService(Service[IngressSettings]):
 
     def _resources_changed(self) -> None:
         """A resource that is withdrawn or points elsewhere ends the sessions that stand on the old one."""
+        self._places.register = Register(self.feed.resources.values())
         for session in [session for one in self._listeners for session in one.sessions.values()]:
             admission = session.admission
             if admission is not None and self._resource(admission.resource.name) != admission.resource:

@@ -136,8 +136,9 @@ class AnswerPart:
                 head,
                 resource=resource.name,
                 origin=f"{parts.scheme}://{parts.netloc}".lower(),
-                base=parts.path.rstrip("/"),
+                base="" if operation.own else parts.path.rstrip("/"),
                 masked=operation.mask is not None,
+                hosted=operation.hosted,
             )
         )
         if framing.kind == "none":

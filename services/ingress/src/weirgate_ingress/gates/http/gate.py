@@ -1,12 +1,15 @@
 """The HTTP gate: a pure state machine between an agent and an upstream, for HTTP/1.1 on both sides.
 
 A session is one identity and one resource on one connection. A request with another token or for another
-resource ends the session and begins a new one on the same socket (``Renew``).
+resource ends the session and begins a new one on the same socket (``Renew``). How a request says which
+resource it is for, and where its token stands: :mod:`weirgate_ingress.gates.http.entry`.
 
 =========  =============================================  ==================================================
 waits for  on                                             does
 =========  =============================================  ==================================================
 a head     whole head, first of the session               ``Login``; then as below
+a head     ``CONNECT``                                    ``Login``, then 200 and ``StartTls``: what comes next
+                                                          is a head again, inside the tunnel
 a head     whole head                                     reads the body whole, where rules can read its type,
                                                           else asks at once
 the body   its end                                        ``Ask``
@@ -25,6 +28,8 @@ Invariants, held by tests and by fuzzing:
 5. Where the streams are cut changes nothing but how effects are grouped.
 6. An upstream's socket is used again only after an answer that ended by its own framing, with nothing behind it.
 7. ``Hangup`` or ``Renew`` is the last effect ever.
+8. Not one byte is passed on unread: what follows a CONNECT is TLS that ends here. What comes between it and
+   ``TlsStarted`` came in clear, and ends the session.
 """
 
 import hashlib
@@ -59,6 +64,7 @@ from weirgate_ingress.gates.core import (
     Renew,
     SendHead,
     Side,
+    StartTls,
     Stop,
     Tape,
     TlsStarted,
@@ -66,6 +72,7 @@ from weirgate_ingress.gates.core import (
     Withdraw,
 )
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
+from weirgate_ingress.gates.http.entry import CONNECTED, Entrance, Tunnel, explained, is_proxied
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.operation import Operation, Phase
 from weirgate_ingress.gates.http.record import HttpRecords, Reason
@@ -107,6 +114,12 @@ class HttpGate:
         self._records = HttpRecords(terms, self._out)
         self._answer = AnswerPart(bodies, self._out)
         self._tls: str | None = None
+        self._tunnel: Tunnel | None = None
+        """Opened by the CONNECT this session began with."""
+        self._securing = False
+        """It is opened, and TLS inside it has not begun."""
+        self._proxied = False
+        """The request that was read last asks the gateway as a proxy."""
         self._head = HeadReader()
         self._raw = bytearray()
         """What came of the head that is being read, as it came: a new session reads it again."""
@@ -129,7 +142,9 @@ class HttpGate:
     @property
     def wants_agent_bytes(self) -> bool:
         """Whether the shell is to read the agent now."""
-        return not self.ended and len(self._ahead) <= self._terms.ahead_limit_bytes
+        # Until a CONNECT is answered its agent has nothing to say; what it says anyway stays in the socket.
+        connecting = self._securing or (self._request is not None and self._request.connect is not None)
+        return not self.ended and not connecting and len(self._ahead) <= self._terms.ahead_limit_bytes
 
     def feed(self, given: Input) -> list[Effect]:
         """Take one input, return what must now be done, in order."""
@@ -144,6 +159,7 @@ class HttpGate:
                     self._upstream_sent(data)
             case TlsStarted(version=version):
                 self._tls = version
+                self._securing = False
             case LoggedIn(identity=identity, resource=resource):
                 self._guarded(partial(self._logged_in, identity, resource))
             case LoginRefused(refusal=refusal):
@@ -192,6 +208,10 @@ class HttpGate:
 
     def _take_in(self) -> bool:
         """Take one step; say whether there may be another."""
+        if self._securing:
+            if self._ahead:
+                raise PeerError("bytes in clear where TLS belongs")
+            return False
         operation = self._operation
         if operation is not None:
             if not self._ahead or operation.body.done:
@@ -215,7 +235,12 @@ class HttpGate:
         raw = bytes(self._raw[: len(self._raw) - len(rest)])
         self._ahead += rest
         self._head, self._raw = HeadReader(), bytearray()
-        self._begin(read_request(head), raw)
+        self._proxied = is_proxied(head)
+        terms = self._terms
+        entrance = Entrance(
+            places=terms.places, tunnels=terms.tunnels, secure=self._tls is not None, tunnel=self._tunnel
+        )
+        self._begin(read_request(head, entrance), raw)
         return True
 
     def _begin(self, request: Request, raw: bytes) -> None:
@@ -225,6 +250,8 @@ class HttpGate:
                 RefusalCode.TLS_REQUIRED, "A token must not travel without TLS.", "Connect with https."
             )
         if self._resource is None:
+            if request.connect is not None and self._ahead:
+                raise PeerError("bytes behind a CONNECT that is not answered")
             self._credential = credential
             self._request = request
             self._reading = BodyReader(request.framing)
@@ -235,7 +262,9 @@ class HttpGate:
                     application=agent[0][:256] if agent else None,
                 )
             )  # fmt: skip
-        elif hmac.compare_digest(credential, self._credential):
+        elif request.inside or (
+            request.connect is None and hmac.compare_digest(credential, self._credential)
+        ):
             self._request = request
             self._reading = BodyReader(request.framing)
             self._serve(request)
@@ -253,6 +282,9 @@ class HttpGate:
 
     def _serve(self, request: Request) -> None:
         """Go on with a request whose agent is known."""
+        if request.connect is not None:
+            self._open_tunnel(request.connect)
+            return
         if not request.read_whole:
             self._ask(request, None)
             return
@@ -262,6 +294,14 @@ class HttpGate:
         if request.continues:
             # Nobody but the gateway sees the body before the verdict, so it is taken in at once.
             self._out.say(Tally(0), _CONTINUE)
+
+    def _open_tunnel(self, tunnel: Tunnel) -> None:
+        self._request = None
+        if self._ahead:
+            raise PeerError("bytes behind a CONNECT that is not answered")
+        self._tunnel, self._securing = tunnel, True
+        self._out.tell(CONNECTED)
+        self._out.add(StartTls(host=tunnel.host))
 
     def _pieces(self, reader: BodyReader) -> list[bytes]:
         data, self._ahead = bytes(self._ahead), bytearray()
@@ -308,6 +348,8 @@ class HttpGate:
             digest=digest_of(sent, None if streams else whole or b""),
             tally=Tally(self._count),
             agent_stays=persists(request.head),
+            hosted=request.hosted,
+            own=request.own,
         )
         self._operation = operation
         self._out.add(
@@ -478,6 +520,7 @@ class HttpGate:
             close=close,
             bodiless=operation.method == "HEAD",
             upstream=operation.phase is Phase.RUNNING,
+            proxied=self._proxied,
         )
         self._operation = None
         self._out.say(operation.tally, word)
@@ -490,7 +533,8 @@ class HttpGate:
         self._count += 1
         tally = Tally(self._count)
         self._records.refused(self._count, refusal)
-        self._out.say(tally, problem(refusal, operation=self._count, close=True))
+        if not self._securing:
+            self._out.say(tally, problem(refusal, operation=self._count, close=True, proxied=self._proxied))
         self._end("refused", refusal)
 
     def _turn_away(self, refusal: Refusal, *, recorded: bool = False) -> None:
@@ -505,7 +549,8 @@ class HttpGate:
                 self._withdraw(self._operation)
                 self._records.refused(self._operation.number, refusal)
                 operation, self._operation = self._operation, None
-                self._out.say(operation.tally, problem(refusal, operation=operation.number, close=True))
+                word = problem(refusal, operation=operation.number, close=True, proxied=self._proxied)
+                self._out.say(operation.tally, word)
                 self._end("refused", refusal)
                 return
             self._refuse_unasked(refusal)
@@ -513,7 +558,9 @@ class HttpGate:
         if not recorded:
             self._records.turned_away(refusal, self._request.resource if self._request is not None else None)
         self.ended = True
-        self._out.tell(problem(refusal, operation=None, close=True))
+        if self._request is not None:
+            refusal = explained(refusal, self._request.resource)
+        self._out.tell(problem(refusal, operation=None, close=True, proxied=self._proxied))
         self._out.add(Hangup())
 
     def _abandon(self, operation: Operation, reason: Abandoned) -> None:
@@ -560,7 +607,7 @@ class HttpGate:
             self._operation = None
         word = b""
         if operation is not None and not operation.answering:
-            word = problem(refusal, operation=operation.number, close=True)
+            word = problem(refusal, operation=operation.number, close=True, proxied=self._proxied)
         self._end(_STOP_REASONS.get(refusal.code, "error"), refusal, word)
 
     def _renew(self, data: bytes) -> None:

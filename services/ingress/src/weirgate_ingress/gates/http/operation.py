@@ -46,6 +46,9 @@ class Operation:
     plan: Plan | None = None
     unmask: frozenset[str] = frozenset()
     size_limit_bytes: int | None = None
+    hosted: bool = False
+    own: bool = False
+    """How the agent writes paths; see ``Entry``."""
     bytes_in: int = 0
     tally: Tally = field(default_factory=lambda: Tally(0))
     answering: bool = False

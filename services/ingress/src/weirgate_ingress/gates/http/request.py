@@ -3,8 +3,6 @@
 Source: RFC 9110, RFC 9112, RFC 6750.
 """
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,23 +16,16 @@ from weirgate_contracts.http import (
 )
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.route import match_route
+from weirgate_ingress.gates.http.entry import Entrance, Tunnel, Unserved, read_entry
 from weirgate_ingress.gates.http.header import sent_on, told
 from weirgate_wire.error import PeerError
 from weirgate_wire.http.check import request_check
 from weirgate_wire.http.framing import Framing, request_framing
 from weirgate_wire.http.head import RequestHead
 from weirgate_wire.http.media import read_media_type
-from weirgate_wire.http.target import Target, read_target
+from weirgate_wire.http.target import Target
 
-_FORM = "Write /<resource>/<path> with 'Authorization: Bearer <token>'."
-
-
-class Unserved(Exception):
-    """A request that is refused before anybody is asked."""
-
-    def __init__(self, code: RefusalCode, reason: str, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.refusal = Refusal(code=code, reason=reason[:2000], hint=hint)
+__all__ = ["Request", "Unserved", "digest_of", "make_call", "read_request", "too_long"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +42,13 @@ class Request:
     """Media type of the body; empty: none."""
     continues: bool
     """The agent waits for ``100 Continue``."""
+    hosted: bool = False
+    own: bool = False
+    """How the agent writes paths; see ``Entry``."""
+    connect: Tunnel | None = None
+    """It asks for this tunnel, and is no operation."""
+    inside: bool = False
+    """It came through a tunnel, whose token was checked."""
 
     @property
     def read_whole(self) -> bool:
@@ -58,26 +56,31 @@ class Request:
         return self.framing.kind != "none" and (self.type in READ_TYPES or self.type.endswith("+json"))
 
 
-def read_request(head: RequestHead) -> Request:
+def read_request(head: RequestHead, entrance: Entrance) -> Request:
     """Read who asks for what.
+
+    Args:
+        head: as received.
+        entrance: of the connection it came in by.
 
     Raises:
         PeerError: it is malformed or ambiguous.
         Unserved: it is not served.
     """
     request_check(head)
-    if head.method in ("CONNECT", "TRACE"):
-        raise Unserved(RefusalCode.UNSUPPORTED, f"{head.method} is not let through the gateway.", _FORM)
+    if head.method == "TRACE":
+        raise Unserved(
+            RefusalCode.UNSUPPORTED,
+            "TRACE is not let through the gateway.",
+            "It would echo what the gateway takes off.",
+        )
     if head.all("upgrade"):
         raise Unserved(
             RefusalCode.UNSUPPORTED,
             "Upgrades (WebSocket, HTTP/2 in clear) are not let through the gateway.",
             "Use plain HTTP/1.1 requests, with server-sent events for streams.",
         )
-    target = read_target(head.target)
-    first, slash, rest = target.path[1:].partition("/")
-    if not first:
-        raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
+    entry = read_entry(head, entrance)
     framing = request_framing(head)
     kind = head.get("content-type")
     expect = head.get("expect")
@@ -85,36 +88,18 @@ def read_request(head: RequestHead) -> Request:
         raise PeerError("an expectation other than 100-continue")
     return Request(
         head=head,
-        resource=first,
-        path=f"/{rest}" if slash else "/",
-        target=target,
-        token=_token(head),
+        resource=entry.resource,
+        path=entry.path,
+        target=entry.target,
+        token=entry.token,
         framing=framing,
         type=read_media_type(kind)[0] if kind else "",
         continues=expect is not None and framing.kind != "none" and head.minor == 1,
+        hosted=entry.hosted,
+        own=entry.own,
+        connect=entry.connect,
+        inside=entrance.tunnel is not None,
     )
-
-
-def _token(head: RequestHead) -> str:
-    """Return the token, from whichever of the two places has it.
-
-    ``Basic`` carries it as the password, for what can do nothing else (``curl -u agent:token``).
-    """
-    found = [*head.all("authorization"), *head.all("proxy-authorization")]
-    if not found:
-        raise Unserved(RefusalCode.TOKEN_INVALID, "The request carries no token.", _FORM)
-    if len(found) > 1:
-        raise PeerError("more than one credential")
-    scheme, _, value = found[0].partition(" ")
-    value = value.strip()
-    if scheme.lower() == "bearer" and value:
-        return value
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode("ascii").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            raise PeerError("a basic credential that is none") from None
-    raise Unserved(RefusalCode.TOKEN_INVALID, "The credential is no bearer token.", _FORM)
 
 
 def make_call(request: Request, routes: Sequence[str], whole: bytes | None) -> tuple[HttpCall, RequestHead]:

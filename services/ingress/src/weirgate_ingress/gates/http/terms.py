@@ -1,10 +1,11 @@
 """What an HTTP gate is made with: its place, its limits, and the masks it applies."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from weirgate_contracts.masking import Plan
+from weirgate_ingress.gates.http.place import Nowhere, Places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,10 @@ class HttpTerms:
     """A token may come in clear: the setting says so *and* the agent's socket is on loopback."""
     ahead_limit_bytes: int = 256 * 1024
     """What is read ahead of the agent while an operation is judged or answered."""
+    places: Places = field(default_factory=Nowhere)
+    """Which resources authorities lead to, as registered at the time of asking."""
+    tunnels: bool = False
+    """CONNECT is served: there is a certificate authority for it."""
 
 
 class PlanMismatch(Exception):
