@@ -272,6 +272,9 @@ class Session(asyncio.Protocol):
             self._watcher.gone(self)
             return
         self._leaving = asyncio.get_running_loop().call_later(LEAVE_DEADLINE_S, self._abort)
+        if self._upgrading and self.admission is not None:
+            # Its handshake fails of it, and that says more of why.
+            return
         self._feed(Closed(side=Side.AGENT))
 
     def pause_writing(self) -> None:
@@ -613,11 +616,11 @@ class Session(asyncio.Protocol):
                 secured = await asyncio.get_running_loop().start_tls(
                     agent, self, context, server_side=True, ssl_handshake_timeout=self._login_deadline_s
                 )
-        if self._over or self._agent_lost or (secured is None and host is None):
-            self._abort()
-            return
-        if secured is None:
-            self._unsecured(never_secured(host or ""))
+        if self._over or secured is None or self._agent_lost:
+            if host is None or self._over:
+                self._abort()
+            else:
+                self._unsecured(never_secured(host))
             return
         self._agent = secured
         secured.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)

@@ -77,6 +77,7 @@ def documents(layout: Layout) -> Path:
         "name: crm\n"
         "protocol: http\n"
         f"upstream: http://127.0.0.1:{layout.port('crm')}\n"
+        "hosts: [crm.internal]\n"
         "inject: bearer\n"
         f"credential: file:{layout.secrets / 'crm.token'}\n"
         f"routes:\n{routes}"
