@@ -24,7 +24,7 @@ from weirgate_ingress.gates.core import (
     Tape,
     TlsStarted,
 )
-from weirgate_ingress.gates.http.place import Register
+from weirgate_ingress.gates.http.place import LivePlaces, Register
 from weirgate_testkit.http_story import CRM, HttpStory, status_of
 from weirgate_testkit.story import IDENTITY
 from weirgate_wire.http.head import HeadReader
@@ -447,6 +447,22 @@ def test_nothing_may_stand_behind_a_connect_before_it_is_answered(behind: bytes)
 def test_a_connect_on_a_connection_that_serves_a_session_begins_another() -> None:
     one = story().request().known().expect(Ask).refused().says()
     one.agent_sends(CONNECT).expect(Record, SessionClosed).expect(Renew, lambda renew: renew.data == CONNECT)
+    # Also of the same agent, for the same resource.
+    one = story().agent_sends(
+        head("GET http://api.internal/v1/x", "Host: api.internal", f"Proxy-Authorization: {PROXY}")
+    )
+    one.expect(Login).feed(LoggedIn(identity=IDENTITY, resource=API)).expect(Record, SessionOpened)
+    one.expect(Ask).refused().says()
+    one.agent_sends(CONNECT).expect(Record, SessionClosed).expect(Renew, lambda renew: renew.data == CONNECT)
+
+
+def test_places_are_those_of_now() -> None:
+    resources = [{"crm": API}]
+    places = LivePlaces(lambda: resources[0])
+    assert [one.resource for one in places.hosted("api.internal", 80)] == ["crm"]
+    resources[0] = {"crm": CRM}
+    assert not places.hosted("api.internal", 80)
+    assert [one.resource for one in places.forwarded("http", "crm.test", 8080)] == ["crm"]
 
 
 def test_a_tunnel_without_tls_ends_and_says_so() -> None:

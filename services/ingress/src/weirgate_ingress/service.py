@@ -16,7 +16,7 @@ from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
 from weirgate_ingress.forward import ForwardAuthority, ForwardTls, NoForwardTls
 from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
-from weirgate_ingress.gates.http.place import LivePlaces, Register
+from weirgate_ingress.gates.http.place import LivePlaces
 from weirgate_ingress.gates.postgres import GateTerms, PlanMasks, PostgresGate
 from weirgate_ingress.listener import Listener, ListenerLimits, MakeGate, Newcomer, Speech
 from weirgate_ingress.origins import Origin, Origins
@@ -78,7 +78,7 @@ class IngressService(Service[IngressSettings]):
             deadline_s=settings.verdict_deadline_s,
             approvals_url=settings.approvals_url,
         )
-        self._places = LivePlaces()
+        self._places = LivePlaces(lambda: self.feed.resources)
         self._forward: ForwardTls = NoForwardTls()
         if settings.forward_ca_cert_file is not None and settings.forward_ca_key_file is not None:
             self._forward = ForwardAuthority(settings.forward_ca_cert_file, settings.forward_ca_key_file)
@@ -182,7 +182,6 @@ class IngressService(Service[IngressSettings]):
 
     def _resources_changed(self) -> None:
         """A resource that is withdrawn or points elsewhere ends the sessions that stand on the old one."""
-        self._places.register = Register(self.feed.resources.values())
         for session in [session for one in self._listeners for session in one.sessions.values()]:
             admission = session.admission
             if admission is not None and self._resource(admission.resource.name) != admission.resource:

@@ -13,7 +13,7 @@ Where more than one resource remains nobody gets any: ``apply`` refuses a host t
 two resources with the same upstream are told apart by ``hosts``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -110,10 +110,26 @@ class Register:
 
 
 class LivePlaces:
-    """The register of now, for sessions that outlive it: whoever follows the configuration replaces it."""
+    """The register of now, for sessions that outlive it.
 
-    def __init__(self) -> None:
-        self.register = Register()
+    Args:
+        resources: gives the registered resources by name: a mapping that is replaced when they change, and never
+            changed itself.
+    """
+
+    def __init__(self, resources: Callable[[], Mapping[str, ResourceDocument]]) -> None:
+        self._resources = resources
+        self._known: Mapping[str, ResourceDocument] | None = None
+        self._register = Register()
+
+    @property
+    def register(self) -> Register:
+        """The register, made anew where the resources are others."""
+        resources = self._resources()
+        if resources is not self._known:
+            self._register = Register(resources.values())
+            self._known = resources
+        return self._register
 
     def hosted(self, host: str, port: int) -> tuple[Place, ...]:
         """Ask the register of now."""
