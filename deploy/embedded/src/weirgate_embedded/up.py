@@ -24,6 +24,7 @@ from typing import Any, TextIO
 from weirgate_bus.topology import Limits
 from weirgate_embedded import broker, demo, issuer
 from weirgate_embedded.certificate import make_certificates
+from weirgate_embedded.forward import make_forward_authority
 from weirgate_embedded.layout import SERVICES, Layout, UpRefused, check_ports, write_json, write_private
 from weirgate_embedded.postgres import Postgres, PostgresFailed
 from weirgate_embedded.supervisor import (
@@ -117,6 +118,7 @@ class Gateway:
     def _start(self) -> None:
         layout = self.layout
         make_certificates(layout.tls)
+        make_forward_authority(layout.tls)
         for name in ("recording.key", "mask.key"):
             layout.secret(name)
         layout.secret("admin.token")
@@ -193,6 +195,8 @@ class Gateway:
                 "HTTP_LISTEN": address(layout.port("http")),
                 "TLS_CERT_FILE": str(layout.tls / "server.pem"),
                 "TLS_KEY_FILE": str(layout.tls / "server.key"),
+                "FORWARD_CA_CERT_FILE": str(layout.tls / "forward-ca.pem"),
+                "FORWARD_CA_KEY_FILE": str(layout.tls / "forward-ca.key"),
                 "CLEARTEXT_LOOPBACK": "true",
                 "ISSUERS_FILE": str(layout.directory / "issuers.json"),
                 "RECORDING_KEY_FILE": str(layout.secrets / "recording.key"),
@@ -272,6 +276,7 @@ class Gateway:
             "console": {"url": f"http://127.0.0.1:{layout.port('console')}"},
             "nats": {"url": f"nats://127.0.0.1:{layout.port('nats')}"},
             "ca": str(layout.tls / "ca.pem"),
+            "forward_ca": str(layout.tls / "forward-ca.pem"),
             "read_model": {"dsn_file": str(layout.secrets / "read-model.dsn")},
             "demo": self._demo,
             "upstreams": demo.upstreams(layout) if self.with_demo else {},

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from weirgate_contracts.authority import split_authority
 from weirgate_contracts.injection import (
     INJECT,
     NEVER_INJECTED,
@@ -19,6 +20,8 @@ from weirgate_contracts.model import ModelApi
 from weirgate_contracts.value import LabelName, ResourceName, Value, is_absent
 
 ROUTE = re.compile(r"/(?:(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_][A-Za-z0-9_]*\})(?:/|$))*")
+HOSTS_LIMIT = 64
+"""Most authorities of one resource."""
 TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 """Names of tools as the protocol asks for them (Model Context Protocol, revision 2025-11-25, "Tool Names"). A tool
 with another name can be called and permitted; labels reach it by ``*``."""
@@ -31,6 +34,11 @@ HOLD_WAIT_S = 30
 gateway gives up on a silent answer after 60 s (nginx ``proxy_read_timeout``, load balancers of AWS) or 30 s (Heroku's
 router); clients that give up sooner (httpx: 5 s) can ask for less by ``Prefer: respond-async``."""
 HOLD_WAIT_LIMIT_S = 3600
+
+
+def _is_empty(value: object) -> bool:
+    """Say whether a list is left out, so that a document without it is published as it always was."""
+    return not value
 
 
 class ResourceDocument(Value):
@@ -79,6 +87,9 @@ class ResourceDocument(Value):
     hold_wait_s: int | None = Field(default=None, ge=0, le=HOLD_WAIT_LIMIT_S, strict=True)
     """Of HTTP: how long a held request waits in flight before the agent is told to come back (202); 0: not at all.
     Absent: ``HOLD_WAIT_S``."""
+    hosts: tuple[str, ...] = Field(default=(), max_length=HOSTS_LIMIT, exclude_if=_is_empty)
+    """Of HTTP and MCP: authorities under which agents reach it beside ``/<name>/…``: ``api.internal`` (any port of
+    the gateway; 80 and 443 through the proxy) or ``api.internal:8443``. Lower case; each of one resource only."""
 
     _check_credential = field_validator("credential", "catalog_credential", "client_cert", "client_key")(
         credential_reference
@@ -111,6 +122,15 @@ class ResourceDocument(Value):
                 raise ValueError(f"{route!r} is no template; write /v1/customers/{{id}}")
         return value
 
+    @field_validator("hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            split_authority(host)
+        if len(set(value)) != len(value):
+            raise ValueError("a host stands twice; keep one of them")
+        return value
+
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:
         parts = urlsplit(self.upstream)
@@ -121,7 +141,7 @@ class ResourceDocument(Value):
                     raise ValueError("write postgresql://user@host:port/database")
             only_http = (
                 "inject", "ca", "routes", "unread", "api", "mask_requests", "hold_wait_s", "oauth2", "sigv4",
-                "client_cert", "client_key", "http2",
+                "client_cert", "client_key", "http2", "hosts",
             )  # fmt: skip
             for name in only_http:
                 if getattr(self, name) != type(self).model_fields[name].default:

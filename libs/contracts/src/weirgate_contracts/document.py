@@ -180,6 +180,7 @@ _EXAMPLES = {
     "http2": "write 'http2: false' to speak HTTP/1.1 only",
     "ca": "write 'ca: /path/to/certificates.pem'",
     "routes": "write a list: 'routes: [\"/v1/customers/{id}\"]'",
+    "hosts": "write a list: 'hosts: [api.internal, \"api.internal:8443\"]'",
     "unread": "write 'unread: refuse' or 'unread: pass'",
     "hold_wait_s": "write 'hold_wait_s: 30', whole seconds from 0 (at once) to 3600",
     "api": "write 'api: openai' or 'api: anthropic'",

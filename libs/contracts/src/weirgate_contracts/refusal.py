@@ -47,6 +47,8 @@ class RefusalCode(StrEnum):
     TOKEN_EXPIRED = "token_expired"
     RESOURCE_UNKNOWN = "resource_unknown"
     TLS_REQUIRED = "tls_required"
+    MISDIRECTED = "misdirected"
+    """A request inside a tunnel is for another host than the tunnel."""
     LOGIN_TIMEOUT = "login_timeout"
     TOO_MANY = "too_many"
     """A limit on sessions or unauthenticated connections is reached."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from weirgate_contracts.authority import split_authority
 from weirgate_contracts.config import DIGEST, FIELD, ROUTE, TOOL
 from weirgate_contracts.events.config import ConfigKind
 from weirgate_contracts.injection import INJECT, NEVER_INJECTED, token_url_fault
@@ -31,6 +32,7 @@ _ADDRESSES = {
     "mcp": "https://host:port/mcp",
 }
 _ONLY: Mapping[str, tuple[str, ...]] = {
+    "hosts": _OVER_HTTP,
     "inject": _OVER_HTTP,
     "oauth2": _OVER_HTTP,
     "sigv4": _OVER_HTTP,
@@ -164,6 +166,8 @@ def _resource(body: Mapping[str, Any]) -> Iterator[Complaint]:
                 what="a password stands in the address",
                 right="leave it out and name it by 'credential: env:NAME' or 'credential: file:/path'",
             )
+    if protocol != "postgres" and isinstance(hosts := body.get("hosts"), list | tuple):
+        yield from _hosts(cast("list[object]", hosts))
     if protocol not in _SCHEMES:
         return
     for field in ("upstream", "catalog") if protocol == "postgres" else ("upstream",):
@@ -292,6 +296,22 @@ def _routes(routes: Iterable[object]) -> Iterator[Complaint]:
             yield Complaint(path=("routes", index), what=what, right="keep one of them")
         elif list(routes).index(route) != index:
             yield Complaint(path=("routes", index), what=f"{route!r} stands twice", right="keep one of them")
+
+
+def _hosts(hosts: Iterable[object]) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for index, host in enumerate(hosts):
+        if not isinstance(host, str):
+            continue
+        try:
+            split_authority(host)
+        except ValueError as error:
+            what, _, right = str(error).partition("; ")
+            yield Complaint(path=("hosts", index), what=what, right=right)
+            continue
+        if host in seen:
+            yield Complaint(path=("hosts", index), what=f"{host!r} stands twice", right="keep one of them")
+        seen.add(host)
 
 
 def _wrong_route(route: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from weirgate_console.hosts import clashing_hosts
 from weirgate_console.labels import unfit_labels
 from weirgate_console.tools import missing_reviewers, pinned_tools, unfit_tools
 from weirgate_contracts.config import (
@@ -126,6 +127,8 @@ def check_together(
             problems += [found_in(one, complaint) for complaint in unfit_tools(document, bodies)]
         if isinstance(document, ToolsDocument):
             problems += [found_in(one, complaint) for complaint in missing_reviewers(document, bodies)]
+        if isinstance(document, ResourceDocument):
+            problems += [found_in(one, complaint) for complaint in clashing_hosts(document, bodies)]
         if isinstance(document, MaskingDocument):
             problems += [found_in(one, complaint) for complaint in _idle_rules(document, bodies)]
     sent = {document.name: one for one, document in documents if isinstance(document, PolicyDocument)}

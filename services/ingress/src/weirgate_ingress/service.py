@@ -16,9 +16,11 @@ from weirgate_contracts.labels import DETECTOR_LABELS
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.certificate import Certificate
 from weirgate_ingress.deferral import Deferrals
+from weirgate_ingress.forward import ForwardAuthority, ForwardTls, NoForwardTls
 from weirgate_ingress.gates.http import HttpGate, HttpTerms, PlanBodies
 from weirgate_ingress.gates.http.mcp import DefinitionMemory, SealedIds
 from weirgate_ingress.gates.http.mcp.terms import McpTerms
+from weirgate_ingress.gates.http.place import LivePlaces
 from weirgate_ingress.gates.postgres import GateTerms, PlanMasks, PostgresGate
 from weirgate_ingress.listener import Listener, ListenerLimits, MakeGate, Newcomer, Speech
 from weirgate_ingress.origins import Origin, Origins
@@ -86,6 +88,10 @@ class IngressService(Service[IngressSettings]):
             approvals_url=settings.approvals_url,
             deferrals=self._deferrals,
         )
+        self._places = LivePlaces(lambda: self.feed.resources)
+        self._forward: ForwardTls = NoForwardTls()
+        if settings.forward_ca_cert_file is not None and settings.forward_ca_key_file is not None:
+            self._forward = ForwardAuthority(settings.forward_ca_cert_file, settings.forward_ca_key_file)
         self._premises = Premises(
             bus=host.bus,
             ingress=settings.name,
@@ -94,6 +100,7 @@ class IngressService(Service[IngressSettings]):
             door=Door(self._verifier, self._resource, self.feed.problem),
             upstreams=Dialling(),
             spawn=host.spawn,
+            forward=self._forward,
         )
         self._listener = self._made(_POSTGRES, self._gate)
         self._http_listener = self._made(_HTTP, self._http_gate)
@@ -175,6 +182,8 @@ class IngressService(Service[IngressSettings]):
             mcp=self._mcp,
             authorization_servers=self._servers,
             seed=secrets.token_bytes(32),
+            places=self._places,
+            tunnels=self._forward.served,
         )
         return HttpGate(terms, self._bodies)
 

@@ -17,6 +17,9 @@ class IngressSettings(ServiceSettings):
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     """Certificate agents see; absent: no TLS is offered, and then only loopback can log in."""
+    forward_ca_cert_file: Path | None = None
+    forward_ca_key_file: Path | None = None
+    """Authority that certificates of hosts reached through CONNECT are issued by; absent: CONNECT is refused."""
     cleartext_loopback: bool = False
     """A token may come without TLS from this machine."""
     issuers_file: Path
@@ -38,4 +41,6 @@ class IngressSettings(ServiceSettings):
     def _check_tls(self) -> "IngressSettings":
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("WEIRGATE_TLS_CERT_FILE and WEIRGATE_TLS_KEY_FILE go together")
+        if (self.forward_ca_cert_file is None) != (self.forward_ca_key_file is None):
+            raise ValueError("WEIRGATE_FORWARD_CA_CERT_FILE and WEIRGATE_FORWARD_CA_KEY_FILE go together")
         return self

@@ -29,6 +29,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal, Protocol, cast
@@ -52,6 +53,7 @@ from weirgate_contracts.events import (
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_ingress.aside import Asides
 from weirgate_ingress.cancel import CancelKeys
+from weirgate_ingress.forward import ForwardTls, NoForwardTls, never_secured
 from weirgate_ingress.gates.core import (
     Alarm,
     Allowed,
@@ -160,6 +162,8 @@ class Premises:
     spawn: Spawn
     cancels: CancelKeys = field(default_factory=CancelKeys)
     tls: Callable[[], ssl.SSLContext | None] = lambda: None
+    forward: ForwardTls = field(default_factory=NoForwardTls)
+    """Certificates of other hosts, for what comes through CONNECT."""
     record_deadline_s: float = 2.0
 
 
@@ -282,6 +286,9 @@ class Session(asyncio.Protocol):
             self._watcher.gone(self)
             return
         self._leaving = asyncio.get_running_loop().call_later(LEAVE_DEADLINE_S, self._abort)
+        if self._upgrading and self.admission is not None:
+            # Its handshake fails of it, and that says more of why.
+            return
         self._feed(Closed(side=Side.AGENT))
 
     def pause_writing(self) -> None:
@@ -320,6 +327,9 @@ class Session(asyncio.Protocol):
 
     def stop(self, refusal: Refusal) -> None:
         """End the session with this as the last word."""
+        # A handshake that is under way would hold back the record of this, for as long as the agent likes.
+        if self._upgrading:
+            self._blocked = False
         if not self._over:
             self._feed(Stop(refusal=refusal))
 
@@ -438,7 +448,7 @@ class Session(asyncio.Protocol):
                 raise AssertionError("a tape is queued by its mark")
             case StartTls():
                 self._blocked = self._upgrading = True
-                self._spawn(self._start_tls(), "start TLS")
+                self._spawn(self._start_tls(effect.host), "start TLS")
             case Login():
                 self._spawn(self._log_in(effect), "login")
             case Dial():
@@ -696,20 +706,23 @@ class Session(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001  (the outermost of a session's tasks: it closes both sides)
             self._broken(error)
 
-    async def _start_tls(self) -> None:
-        context, agent = self._premises.tls(), self._agent
-        if context is None or agent is None:
-            self._abort()
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            secured = await loop.start_tls(
-                agent, self, context, server_side=True, ssl_handshake_timeout=self._login_deadline_s
-            )
-        except (OSError, ssl.SSLError):
-            secured = None
-        if secured is None or self._over or self._agent_lost:
-            self._abort()
+    async def _start_tls(self, host: str | None) -> None:
+        agent = self._agent
+        if agent is not None and not agent.is_closing():
+            # What comes before TLS is there would be taken for what came through it.
+            agent.pause_reading()
+        context = self._premises.tls() if host is None else await self._premises.forward.context(host)
+        secured: asyncio.Transport | None = None
+        if context is not None and agent is not None and not self._over:
+            with suppress(OSError, ssl.SSLError):
+                secured = await asyncio.get_running_loop().start_tls(
+                    agent, self, context, server_side=True, ssl_handshake_timeout=self._login_deadline_s
+                )
+        if self._over or secured is None or self._agent_lost:
+            if host is None or self._over:
+                self._abort()
+            else:
+                self._unsecured(never_secured(host))
             return
         self._agent = secured
         secured.set_write_buffer_limits(high=WRITE_HIGH_BYTES, low=WRITE_LOW_BYTES)
@@ -722,6 +735,15 @@ class Session(asyncio.Protocol):
         for data in early:
             if not self._over:
                 self._feed(Bytes(side=Side.AGENT, data=data))
+        self._progress()
+
+    def _unsecured(self, refusal: Refusal) -> None:
+        """The agent has logged in and did not go on with TLS: its session ends, and the log says so."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.abort()
+        self._upgrading = self._blocked = False
+        self.stop(refusal)
         self._progress()
 
     async def _log_in(self, login: Login) -> None:
@@ -812,9 +834,6 @@ class Session(asyncio.Protocol):
         self._deadline = loop.call_later(min(left_s + 0.001, 3600.0), self._expire_later)
 
     def _login_late(self) -> None:
-        # A handshake that is under way would hold back the record of this, for as long as the agent likes.
-        if self._upgrading:
-            self._blocked = False
         self.stop(
             Refusal(
                 code=RefusalCode.LOGIN_TIMEOUT,

@@ -77,7 +77,8 @@ def _routes(routes: tuple[str, ...]) -> str:
 CRM = ApiUpstream(
     name="crm",
     module="weirgate_embedded.demo.crm",
-    document=_routes(CRM_ROUTES)
+    document="hosts: [crm.internal]\n"
+    + _routes(CRM_ROUTES)
     + (
         "---\n"
         "kind: labels\n"

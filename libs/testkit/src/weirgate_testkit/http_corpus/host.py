@@ -97,6 +97,18 @@ _TARGETS: list[tuple[str, bytes, bytes]] = [
     ("CONNECT with user information", b"CONNECT x@a:443", b"a"),
     ("CONNECT to port 0", b"CONNECT a:0", b"a"),
     ("CONNECT to a list", b"CONNECT a:1,b:2", b"a"),
+    ("CONNECT to a port over 65535", b"CONNECT a:65536", b"a"),
+    ("CONNECT to a port with leading zeros", b"CONNECT a:0443", b"a"),
+    ("CONNECT to a port of letters", b"CONNECT a:https", b"a"),
+    ("CONNECT to a host with a dot at the end", b"CONNECT a.:443", b"a"),
+    ("CONNECT to a host with a dot at the end, in Host too", b"CONNECT a.:443", b"a."),
+    ("CONNECT to an IPv6 address without brackets", b"CONNECT ::1:443", b"[::1]"),
+    ("CONNECT to an IPv6 address with a zone", b"CONNECT [fe80::1%25eth0]:443", b"a"),
+    ("CONNECT to a short IPv4 address", b"CONNECT 127.1:443", b"127.1"),
+    ("CONNECT to a percent-encoded host", b"CONNECT %61:443", b"a"),
+    ("CONNECT with a path", b"CONNECT a:443/", b"a:443"),
+    ("CONNECT with a wildcard", b"CONNECT *.a:443", b"a"),
+    ("CONNECT to another port than Host, both default", b"CONNECT a:80", b"a:443"),
     ("CONNECT to an asterisk", b"CONNECT *", b"a"),
     ("a host and a port without CONNECT", b"GET a:443", b"a"),
 ]
@@ -111,6 +123,8 @@ _SENT_TARGETS: list[tuple[str, bytes, bytes, bytes]] = [
     ("an IPv6 address spelt in two ways", b"GET http://[0:0::1]/", b"[::1]", b"GET /"),
     ("CONNECT", b"CONNECT a:443", b"a:443", b"CONNECT a:443"),
     ("CONNECT with no port in Host", b"CONNECT a:443", b"a", b"CONNECT a:443"),
+    ("CONNECT in upper case", b"CONNECT A:443", b"a:443", b"CONNECT A:443"),
+    ("CONNECT to an IPv6 address", b"CONNECT [0:0::1]:443", b"[::1]:443", b"CONNECT [0:0::1]:443"),
 ]
 
 _END = b" HTTP/1.1\r\n"

@@ -256,7 +256,11 @@ class LookUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTls:
-    """Start TLS on the agent's socket; the byte ``S`` has been sent. No byte that came before is kept."""
+    """Start TLS on the agent's socket; what announces it has been sent. No byte that came before is kept."""
+
+    host: str | None = None
+    """Be this host, by a certificate of our own authority, for who asks for it by SNI; ``None``: be the gateway.
+    Where it cannot be started after the login, ``Stop`` follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

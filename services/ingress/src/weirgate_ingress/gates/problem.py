@@ -36,6 +36,7 @@ STATUSES: dict[RefusalCode, int] = {
     RefusalCode.TOKEN_EXPIRED: 401,
     RefusalCode.RESOURCE_UNKNOWN: 404,
     RefusalCode.TLS_REQUIRED: 403,
+    RefusalCode.MISDIRECTED: 421,
     RefusalCode.LOGIN_TIMEOUT: 408,
     RefusalCode.TOO_MANY: 429,
     RefusalCode.KILLED: 403,
@@ -44,12 +45,17 @@ STATUSES: dict[RefusalCode, int] = {
 """Exhaustive (a test holds it to the enum)."""
 
 REASONS = {
-    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 408: "Request Timeout",
-    413: "Content Too Large", 415: "Unsupported Media Type", 429: "Too Many Requests", 501: "Not Implemented",
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    407: "Proxy Authentication Required", 408: "Request Timeout", 413: "Content Too Large",
+    415: "Unsupported Media Type", 421: "Misdirected Request", 429: "Too Many Requests", 501: "Not Implemented",
     502: "Bad Gateway",
     503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
 _CHALLENGE = 'Bearer realm="weirgate"'
+_PROXY_CHALLENGES = ('Basic realm="weirgate"', 'Bearer realm="weirgate"')
+"""Basic first: most clients know no other way to a proxy, and some look at the first line alone."""
+_PROXIED = {401: 407, 404: 403}
+"""What a proxy says instead: 401 and 404 would be the word of whom the agent means to reach."""
 
 
 def problem(
@@ -60,6 +66,7 @@ def problem(
     bodiless: bool = False,
     upstream: bool = False,
     metadata: str | None = None,
+    proxied: bool = False,
 ) -> bytes:
     """Return the whole response that tells a refusal.
 
@@ -70,8 +77,11 @@ def problem(
         bodiless: the agent asked with HEAD: the same head, and no body.
         upstream: it is the upstream that broke the protocol, not the agent.
         metadata: address at which an agent without a good token reads where to get one (RFC 9728 section 5.1).
+        proxied: the agent asks the gateway as a proxy.
     """
     status = 502 if upstream and refusal.code is RefusalCode.PROTOCOL else STATUSES[refusal.code]
+    if proxied:
+        status = _PROXIED.get(status, status)
     details: dict[str, object] = {
         "type": f"urn:weirgate:refusal:{refusal.code.value}",
         "title": REASONS[status],
@@ -97,6 +107,8 @@ def problem(
     if refusal.code is RefusalCode.CODING_UNKNOWN:
         # It was the coding and not the type: RFC 9110, 15.5.16.
         headers.append(("accept-encoding", ", ".join(CODINGS)))
+    if status == 407:
+        headers += [("proxy-authenticate", one) for one in _PROXY_CHALLENGES]
     if close:
         headers.append(("connection", "close"))
     head = ResponseHead(status=status, reason=REASONS[status], headers=tuple(headers))

@@ -33,6 +33,7 @@ SQLSTATES: dict[RefusalCode, str] = {
     RefusalCode.TOKEN_EXPIRED: "28000",
     RefusalCode.RESOURCE_UNKNOWN: "3D000",
     RefusalCode.TLS_REQUIRED: "28000",
+    RefusalCode.MISDIRECTED: "08P01",
     RefusalCode.LOGIN_TIMEOUT: "08006",
     RefusalCode.TOO_MANY: "53300",
     RefusalCode.KILLED: "57P01",

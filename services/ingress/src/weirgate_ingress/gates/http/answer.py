@@ -101,7 +101,7 @@ class AnswerPart:
     ) -> None:
         if operation.offer is None:
             raise PeerError("it switches protocols, and nobody asked it to")
-        headers = self._passed(head, resource, masked=False)
+        headers = self._passed(operation, head, resource, masked=False)
         told = switch(head, offer=operation.offer, key=operation.key, headers=headers)
         operation.response = HttpResponse(status=head.status)
         operation.early = rest
@@ -109,14 +109,18 @@ class AnswerPart:
         operation.agent_stays = operation.upstream_stays = False
         self._out.say(operation.tally, told.encode())
 
-    def _passed(self, head: ResponseHead, resource: ResourceDocument, *, masked: bool) -> Headers:
+    @staticmethod
+    def _passed(
+        operation: Operation, head: ResponseHead, resource: ResourceDocument, *, masked: bool
+    ) -> Headers:
         parts = urlsplit(resource.upstream)
         kept = answered(
             head,
             resource=resource.name,
             origin=f"{parts.scheme}://{parts.netloc}".lower(),
-            base=parts.path.rstrip("/"),
+            base="" if operation.own else parts.path.rstrip("/"),
             masked=masked,
+            hosted=operation.hosted,
         )
         return undisclosed(kept, resource)
 
@@ -161,7 +165,7 @@ class AnswerPart:
         *,
         masked: bool,
     ) -> None:
-        headers = list(self._passed(head, resource, masked=operation.mask is not None))
+        headers = list(self._passed(operation, head, resource, masked=operation.mask is not None))
         if framing.kind == "none":
             # Of HEAD and 304 the length tells of a body that is not there, and that masking may change.
             length = head.get("content-length")

@@ -1,12 +1,15 @@
 """The HTTP gate: a pure state machine between an agent and an upstream, for HTTP/1.1 on both sides.
 
 A session is one identity and one resource on one connection. A request with another token or for another
-resource ends the session and begins a new one on the same socket (``Renew``).
+resource ends the session and begins a new one on the same socket (``Renew``). How a request says which
+resource it is for, and where its token stands: :mod:`weirgate_ingress.gates.http.entry`.
 
 =========  =============================================  ==================================================
 waits for  on                                             does
 =========  =============================================  ==================================================
 a head     whole head, first of the session               ``Login``; then as below
+a head     ``CONNECT``                                    ``Login``, then 200 and ``StartTls``: what comes next
+                                                          is a head again, inside the tunnel
 a head     whole head                                     reads the body whole, where rules can read its type,
                                                           else asks at once
 the body   its end                                        ``Ask``
@@ -14,7 +17,7 @@ an answer  ``Allowed``                                    ``Dial`` where no upst
 an answer  ``Refused``                                    tells the refusal as a problem (RFC 9457)
 an answer  ``Held``, then ``HoldOver``                    tells it to come back (202): see ``deferral``
 upstream   head and body of the answer                    masks, tapes, sends; records ``finished``
-upstream   101, where the request asked for a WebSocket   a ``Tunnel`` takes both sides over, to the end
+upstream   101, where the request asked for a WebSocket   a ``SocketTunnel`` takes both sides over, to the end
 =========  =============================================  ==================================================
 
 Invariants, held by tests and by fuzzing:
@@ -29,6 +32,8 @@ Invariants, held by tests and by fuzzing:
 5. Where the streams are cut changes nothing but how effects are grouped.
 6. An upstream's socket is used again only after an answer that ended by its own framing, with nothing behind it.
 7. ``Hangup`` or ``Renew`` is the last effect ever.
+8. Not one byte is passed on unread: what follows a CONNECT is TLS that ends here. What comes between it and
+   ``TlsStarted`` came in clear, and ends the session.
 """
 
 import base64
@@ -66,6 +71,7 @@ from weirgate_ingress.gates.core import (
     Renew,
     SendHead,
     Side,
+    StartTls,
     Stop,
     Tape,
     TlsStarted,
@@ -74,6 +80,14 @@ from weirgate_ingress.gates.core import (
 )
 from weirgate_ingress.gates.http import requestmask
 from weirgate_ingress.gates.http.answer import AnswerPart, Broken
+from weirgate_ingress.gates.http.entry import (
+    CONNECTED,
+    Entrance,
+    Tunnel,
+    explained,
+    is_hosted,
+    is_proxied,
+)
 from weirgate_ingress.gates.http.handshake import Keys
 from weirgate_ingress.gates.http.header import shown
 from weirgate_ingress.gates.http.injected import fitted
@@ -94,7 +108,7 @@ from weirgate_ingress.gates.http.request import (
     unserved_upgrade,
 )
 from weirgate_ingress.gates.http.requestmask import RequestBroken
-from weirgate_ingress.gates.http.socket import Hands, Tunnel
+from weirgate_ingress.gates.http.socket import Hands, SocketTunnel
 from weirgate_ingress.gates.http.terms import Bodies, HttpTerms
 from weirgate_ingress.gates.http.whole import WholeBody
 from weirgate_ingress.gates.outbox import Outbox, Tally
@@ -132,6 +146,12 @@ class HttpGate:
         self._metadata: str | None = None
         """Where who is refused for want of a token may read about them (RFC 9728)."""
         self._tls: str | None = None
+        self._socket: SocketTunnel | None = None
+        """Opened by the CONNECT this session began with."""
+        self._securing = False
+        """It is opened, and TLS inside it has not begun."""
+        self._proxied = False
+        """The request that was read last asks the gateway as a proxy."""
         self._head = HeadReader()
         self._raw = bytearray()
         """What came of the head that is being read, as it came: a new session reads it again."""
@@ -155,9 +175,11 @@ class HttpGate:
     @property
     def wants_agent_bytes(self) -> bool:
         """Whether the shell is to read the agent now."""
-        if self._tunnel is not None and not self._tunnel.wants_agent_bytes:
+        if self._socket is not None and not self._socket.wants_agent_bytes:
             return False
-        return not self.ended and len(self._ahead) <= self._terms.ahead_limit_bytes
+        # Until a CONNECT is answered its agent has nothing to say; what it says anyway stays in the socket.
+        connecting = self._securing or (self._request is not None and self._request.connect is not None)
+        return not self.ended and not connecting and len(self._ahead) <= self._terms.ahead_limit_bytes
 
     def feed(self, given: Input) -> list[Effect]:
         """Take one input, return what must now be done, in order."""
@@ -172,6 +194,7 @@ class HttpGate:
                     self._upstream_sent(data)
             case TlsStarted(version=version):
                 self._tls = version
+                self._securing = False
             case LoggedIn(identity=identity, resource=resource):
                 self._guarded(partial(self._logged_in, identity, resource))
             case LoginRefused(refusal=refusal):
@@ -232,11 +255,15 @@ class HttpGate:
         """Take one step; say whether there may be another."""
         if self._later.is_looking:
             return False
+        if self._securing:
+            if self._ahead:
+                raise PeerError("bytes in clear where TLS belongs")
+            return False
         operation = self._operation
-        if self._tunnel is not None:
+        if self._socket is not None:
             if self._ahead:
                 data, self._ahead = bytes(self._ahead), bytearray()
-                self._tunnelled(self._tunnel, partial(self._tunnel.agent_sent, data))
+                self._in_socket(self._socket, partial(self._socket.agent_sent, data))
             return False
         if operation is not None:
             if not self._ahead or operation.body.done:
@@ -260,12 +287,17 @@ class HttpGate:
         raw = bytes(self._raw[: len(self._raw) - len(rest)])
         self._ahead += rest
         self._head, self._raw = HeadReader(), bytearray()
-        self._metadata = metadata_url(head, tls=self._tls is not None)
-        word = metadata_asked(head, self._metadata, self._terms.authorization_servers)
+        self._proxied = is_proxied(head)
+        terms = self._terms
+        entrance = Entrance(
+            places=terms.places, tunnels=terms.tunnels, secure=self._tls is not None, tunnel=self._tunnel
+        )
+        self._metadata = None if is_hosted(head, entrance) else metadata_url(head, tls=self._tls is not None)
+        word = metadata_asked(head, self._metadata, terms.authorization_servers)
         if word is not None:
             self._end("agent", None, word)
             return False
-        self._begin(read_request(head), raw)
+        self._begin(read_request(head, entrance), raw)
         return True
 
     def _begin(self, request: Request, raw: bytes) -> None:
@@ -277,6 +309,8 @@ class HttpGate:
         if request.offer is not None and not self._terms.seed:
             raise unserved_upgrade("WebSocket is not let through this gateway.")
         if self._resource is None:
+            if request.connect is not None and self._ahead:
+                raise PeerError("bytes behind a CONNECT that is not answered")
             self._credential = credential
             self._request = request
             self._reading = BodyReader(request.framing)
@@ -287,7 +321,9 @@ class HttpGate:
                     application=agent[0][:256] if agent else None,
                 )
             )  # fmt: skip
-        elif hmac.compare_digest(credential, self._credential):
+        elif request.inside or (
+            request.connect is None and hmac.compare_digest(credential, self._credential)
+        ):
             self._request = request
             self._reading = BodyReader(request.framing)
             self._serve(request)
@@ -312,6 +348,9 @@ class HttpGate:
     def _serve(self, request: Request) -> None:
         """Go on with a request whose agent is known."""
         assert self._resource is not None
+        if request.connect is not None:
+            self._open_tunnel(request.connect)
+            return
         if request.looks_up is not None:
             self._request = None
             self._count += 1
@@ -331,6 +370,14 @@ class HttpGate:
         if request.continues:
             # Nobody but the gateway sees the body before the verdict, so it is taken in at once.
             self._out.say(Tally(0), _CONTINUE)
+
+    def _open_tunnel(self, tunnel: Tunnel) -> None:
+        self._request = None
+        if self._ahead:
+            raise PeerError("bytes behind a CONNECT that is not answered")
+        self._tunnel, self._securing = tunnel, True
+        self._out.tell(CONNECTED)
+        self._out.add(StartTls(host=tunnel.host))
 
     def _pieces(self, reader: BodyReader) -> list[bytes]:
         data, self._ahead = bytes(self._ahead), bytearray()
@@ -377,6 +424,8 @@ class HttpGate:
             agent_stays=persists(request.head),
             mcp=read.exchange if read is not None else None,
             offer=request.offer,
+            hosted=request.hosted,
+            own=request.own,
         )
         self._ask_about(operation)
 
@@ -398,8 +447,8 @@ class HttpGate:
 
     def _answered(self, given: Answered) -> None:
         operation = self._operation
-        if self._tunnel is not None:
-            self._tunnelled(self._tunnel, partial(self._tunnel.answered, given))
+        if self._socket is not None:
+            self._in_socket(self._socket, partial(self._socket.answered, given))
             return
         if (
             operation is None
@@ -539,8 +588,8 @@ class HttpGate:
             self._undial()
             return
         assert self._resource is not None
-        if self._tunnel is not None:
-            self._tunnelled(self._tunnel, partial(self._tunnel.upstream_sent, data))
+        if self._socket is not None:
+            self._in_socket(self._socket, partial(self._socket.upstream_sent, data))
             return
         self._answering(
             operation,
@@ -550,7 +599,7 @@ class HttpGate:
             ),
         )
         if operation.early is not None:
-            self._open_tunnel(operation, operation.early)
+            self._open_socket(operation, operation.early)
 
     def _answering(
         self, operation: Operation, step: Callable[[], bool], refusal_of: Callable[[PeerError], Refusal]
@@ -602,7 +651,7 @@ class HttpGate:
     def _keys(self, operation: Operation, use: bytes = b"") -> Keys:
         return Keys(self._terms.seed + use, operation.number)
 
-    def _open_tunnel(self, operation: Operation, early: bytes) -> None:
+    def _open_socket(self, operation: Operation, early: bytes) -> None:
         assert self._asked is not None
         hands = Hands(
             out=self._out,
@@ -613,20 +662,20 @@ class HttpGate:
             ahead_limit_bytes=self._terms.ahead_limit_bytes,
         )
         keys = self._keys(operation, b"frames")
-        self._tunnel = Tunnel(hands, operation, self._asked, judges=operation.judges, keys=keys)
-        self._tunnelled(self._tunnel, partial(self._tunnel.upstream_sent, early))
+        self._socket = SocketTunnel(hands, operation, self._asked, judges=operation.judges, keys=keys)
+        self._in_socket(self._socket, partial(self._socket.upstream_sent, early))
 
     def _next_number(self) -> int:
         self._count += 1
         return self._count
 
-    def _tunnelled(self, tunnel: Tunnel, step: Callable[[], object]) -> None:
+    def _in_socket(self, tunnel: SocketTunnel, step: Callable[[], object]) -> None:
         """Take a step in a tunnel, and see whether it was the last."""
         step()
         operation, end = self._operation, tunnel.end
         if operation is None or end is None:
             return
-        self._tunnel = self._operation = None
+        self._socket = self._operation = None
         if end.how == "finished":
             self._records.finished(operation)
         elif end.how == "abandoned":
@@ -670,6 +719,7 @@ class HttpGate:
             close=close,
             bodiless=operation.method == "HEAD",
             upstream=operation.phase is Phase.RUNNING,
+            proxied=self._proxied,
         )
         self._said(operation, refusal, word, close=close)
 
@@ -685,8 +735,9 @@ class HttpGate:
         self._count += 1
         tally = Tally(self._count)
         self._records.refused(self._count, refusal)
-        made = word(self._count) if word is not None else problem(refusal, operation=self._count, close=True)
-        self._out.say(tally, made)
+        if not self._securing:
+            made = problem(refusal, operation=self._count, close=True, proxied=self._proxied)
+            self._out.say(tally, word(self._count) if word is not None else made)
         self._end("refused", refusal)
 
     def _turn_away(self, refusal: Refusal, *, recorded: bool = False) -> None:
@@ -701,7 +752,8 @@ class HttpGate:
                 self._withdraw(self._operation)
                 self._records.refused(self._operation.number, refusal)
                 operation, self._operation = self._operation, None
-                self._out.say(operation.tally, problem(refusal, operation=operation.number, close=True))
+                word = problem(refusal, operation=operation.number, close=True, proxied=self._proxied)
+                self._out.say(operation.tally, word)
                 self._end("refused", refusal)
                 return
             self._refuse_unasked(refusal)
@@ -709,7 +761,11 @@ class HttpGate:
         if not recorded:
             self._records.turned_away(refusal, self._request.resource if self._request is not None else None)
         self.ended = True
-        self._out.tell(problem(refusal, operation=None, close=True, metadata=self._metadata))
+        if self._request is not None:
+            refusal = explained(refusal, self._request.resource)
+        self._out.tell(
+            problem(refusal, operation=None, close=True, metadata=self._metadata, proxied=self._proxied)
+        )
         self._out.add(Hangup())
 
     def _abandon(self, operation: Operation, reason: Abandoned) -> None:
@@ -727,8 +783,8 @@ class HttpGate:
             self._dialled = False
             if operation is None or operation.phase is not Phase.RUNNING:
                 return
-            if self._tunnel is not None:
-                self._tunnelled(self._tunnel, partial(self._tunnel.closed, side))
+            if self._socket is not None:
+                self._in_socket(self._socket, partial(self._socket.closed, side))
                 return
             lost = Refusal(
                 code=RefusalCode.UPSTREAM_LOST,
@@ -737,8 +793,8 @@ class HttpGate:
             )
             self._answering(operation, partial(self._answer.closed, operation), lambda _: lost)
             return
-        if self._tunnel is not None:
-            self._tunnelled(self._tunnel, partial(self._tunnel.closed, side))
+        if self._socket is not None:
+            self._in_socket(self._socket, partial(self._socket.closed, side))
             return
         if operation is not None:
             self._withdraw(operation)
@@ -750,9 +806,9 @@ class HttpGate:
         if self._identity is None:
             self._turn_away(refusal)
             return
-        operation, tunnel, word = self._operation, self._tunnel, b""
+        operation, tunnel, word = self._operation, self._socket, b""
         if tunnel is not None:
-            self._tunnelled(tunnel, partial(tunnel.unanswered, refusal))
+            self._in_socket(tunnel, partial(tunnel.unanswered, refusal))
             if self.ended:
                 return
             word = tunnel.stopped(refusal)
@@ -768,7 +824,7 @@ class HttpGate:
                 self._records.refused(operation.number, refusal)
             self._operation = None
         if operation is not None and not operation.answering:
-            word = problem(refusal, operation=operation.number, close=True)
+            word = problem(refusal, operation=operation.number, close=True, proxied=self._proxied)
         self._end(_STOP_REASONS.get(refusal.code, "error"), refusal, word)
 
     def _renew(self, data: bytes) -> None:

@@ -90,15 +90,20 @@ def told(headers: Iterable[tuple[str, str]]) -> tuple[HttpHeader, ...]:
     return tuple(HttpHeader(name=name, value=value) for name, value in shown(headers))
 
 
-def answered(head: ResponseHead, *, resource: str, origin: str, base: str, masked: bool) -> Headers:
+def answered(
+    head: ResponseHead, *, resource: str, origin: str, base: str, masked: bool, hosted: bool = False
+) -> Headers:
     """Return the fields of an answer that the agent is sent, in order.
 
     Args:
         head: as the upstream sent it.
-        resource: name of the resource: the first segment of every path the agent asks for.
+        resource: name of the resource: the first segment of every path the agent asks for, unless ``hosted``.
         origin: scheme and authority of the upstream, lower case.
-        base: path that stands before every path of the resource at the upstream, without a slash at its end.
+        base: path that stands before every path of the resource at the upstream and not at the agent, without a slash
+            at its end.
         masked: whether the body may be changed.
+        hosted: the agent reaches the resource under an authority of its own. Locations then are paths, which stay
+            under it, and its cookies are no other resource's anyway.
     """
     gone = _ANSWER | hop_by_hop(head.headers)
     if masked:
@@ -108,14 +113,14 @@ def answered(head: ResponseHead, *, resource: str, origin: str, base: str, maske
         if name in gone:
             continue
         if name in ("location", "content-location"):
-            value = _placed(value, resource=resource, origin=origin, base=base)
+            value = _placed(value, prefix="" if hosted else f"/{resource}", origin=origin, base=base)
         elif name == "set-cookie":
-            value = _narrowed(value, resource=resource, base=base)
+            value = _narrowed(value, prefix=None if hosted else f"/{resource}", base=base)
         kept.append((name, value))
     return tuple(kept)
 
 
-def _placed(location: str, *, resource: str, origin: str, base: str) -> str:
+def _placed(location: str, *, prefix: str, origin: str, base: str) -> str:
     """Rewrite a location within the upstream into one within the resource; others stand as they are."""
     rest = location
     if location.lower().startswith(origin) and location[len(origin) : len(origin) + 1] in ("", "/", "?", "#"):
@@ -124,14 +129,21 @@ def _placed(location: str, *, resource: str, origin: str, base: str) -> str:
         return location
     if base and (rest == base or rest.startswith((f"{base}/", f"{base}?"))):
         rest = rest[len(base) :] or "/"
-    return f"/{resource}{rest}"
+        if not prefix and rest[1:2] in ("/", "\\"):
+            # Without what stood before it, it would name another host.
+            return location
+    return f"{prefix}{rest}"
 
 
-def _narrowed(cookie: str, *, resource: str, base: str) -> str:
-    """Keep a cookie from every other resource: one host serves them all, so only its path tells them apart."""
+def _narrowed(cookie: str, *, prefix: str | None, base: str) -> str:
+    """Keep a cookie from every other resource.
+
+    Where one host serves them all only its path tells them apart. ``None``: the host is of this resource alone, so
+    that a cookie without ``Domain`` is, too, and its path is the upstream's.
+    """
     parts = [part.strip() for part in cookie.split(";")]
     kept = [parts[0]]
-    path = "/"
+    path = ""
     for part in parts[1:]:
         name, _, value = part.partition("=")
         if name.strip().lower() == "path" and value.startswith("/"):
@@ -140,5 +152,8 @@ def _narrowed(cookie: str, *, resource: str, base: str) -> str:
             kept.append(part)
     if base and (path == base or path.startswith(f"{base}/")):
         path = path[len(base) :] or "/"
-    kept.append(f"Path=/{resource}{path}")
+    if prefix is not None:
+        path = f"{prefix}{path or '/'}"
+    if path:
+        kept.append(f"Path={path}")
     return "; ".join(kept)

@@ -54,6 +54,9 @@ class Operation:
     unmask: frozenset[str] = frozenset()
     limits: Limits = field(default_factory=Limits)
     """On the answer."""
+    hosted: bool = False
+    own: bool = False
+    """How the agent writes paths; see ``Entry``."""
     bytes_in: int = 0
     tally: Tally = field(default_factory=lambda: Tally(0))
     answering: bool = False

@@ -3,11 +3,8 @@
 Source: RFC 9110, RFC 9112, RFC 6750.
 """
 
-import base64
-import binascii
 import hashlib
 from dataclasses import dataclass, field
-from typing import Self
 
 from weirgate_contracts.config import ResourceDocument
 from weirgate_contracts.http import (
@@ -22,6 +19,7 @@ from weirgate_contracts.modelcall import read_model
 from weirgate_contracts.refusal import Refusal, RefusalCode
 from weirgate_contracts.route import match_route
 from weirgate_ingress.gates.http.deferral import is_own, read_location
+from weirgate_ingress.gates.http.entry import Entrance, Entry, Tunnel, Unserved, read_entry
 from weirgate_ingress.gates.http.handshake import Offer, hop_fields, offered, read_offer
 from weirgate_ingress.gates.http.header import sent_on, told
 from weirgate_wire.error import PeerError
@@ -30,22 +28,11 @@ from weirgate_wire.http.coding import read_codings
 from weirgate_wire.http.framing import Framing, request_framing
 from weirgate_wire.http.head import RequestHead
 from weirgate_wire.http.media import read_media_type
-from weirgate_wire.http.target import Target, read_target
+from weirgate_wire.http.target import Target
 
-_FORM = "Write /<resource>/<path> with 'Authorization: Bearer <token>'."
+__all__ = ["Request", "Unserved", "digest_of", "make_call", "read_request", "too_long"]
 
-
-class Unserved(Exception):
-    """A request that is refused before anybody is asked."""
-
-    def __init__(self, code: RefusalCode, reason: str, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.refusal = Refusal(code=code, reason=reason[:2000], hint=hint)
-
-    @classmethod
-    def of(cls, refusal: Refusal) -> Self:
-        """Return it for a refusal that was made already."""
-        return cls(refusal.code, refusal.reason, refusal.hint)
+_FORM = "Look at /.well-known/weirgate/<resource>/requests/<request>."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +53,13 @@ class Request:
     """The deferred request it asks the gateway itself about; nothing of it is for the upstream."""
     offer: Offer | None = None
     """It asks for a WebSocket."""
+    hosted: bool = False
+    own: bool = False
+    """How the agent writes paths; see ``Entry``."""
+    connect: Tunnel | None = None
+    """It asks for this tunnel, and is no operation."""
+    inside: bool = False
+    """It came through a tunnel, whose token was checked."""
 
     @property
     def read_whole(self) -> bool:
@@ -73,51 +67,61 @@ class Request:
         return self.framing.kind != "none" and (self.type in READ_TYPES or self.type.endswith("+json"))
 
 
-def read_request(head: RequestHead) -> Request:
+def read_request(head: RequestHead, entrance: Entrance) -> Request:
     """Read who asks for what.
+
+    Args:
+        head: as received.
+        entrance: of the connection it came in by.
 
     Raises:
         PeerError: it is malformed or ambiguous.
         Unserved: it is not served.
     """
     request_check(head)
-    if head.method in ("CONNECT", "TRACE"):
-        raise Unserved(RefusalCode.UNSUPPORTED, f"{head.method} is not let through the gateway.", _FORM)
+    if head.method == "TRACE":
+        raise Unserved(
+            RefusalCode.UNSUPPORTED,
+            "TRACE is not let through the gateway.",
+            "It would echo what the gateway takes off.",
+        )
     framing = request_framing(head)
     offer = read_offer(head, framing) if head.all("upgrade") else None
     if offer is None and head.all("upgrade"):
         raise unserved_upgrade("Of upgrades only those to WebSocket are let through the gateway.")
-    target = read_target(head.target)
-    first, slash, rest = target.path[1:].partition("/")
-    if not first:
-        raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
+    entry = read_entry(head, entrance)
+    resource = entry.resource
     looks_up: str | None = None
-    if is_own(target.path):
-        first, looks_up = _own(head, target, framing)
+    if entry.connect is None and is_own(entry.target.path):
+        resource, looks_up = _own(head, entry, framing)
     kind = head.get("content-type")
     expect = head.get("expect")
     if expect is not None and expect.lower() != "100-continue":
         raise PeerError("an expectation other than 100-continue")
     return Request(
         head=head,
-        resource=first,
-        path=f"/{rest}" if slash else "/",
-        target=target,
-        token=_token(head),
+        resource=resource,
+        path=entry.path,
+        target=entry.target,
+        token=entry.token,
         framing=framing,
         type=read_media_type(kind)[0] if kind else "",
         continues=expect is not None and framing.kind != "none" and head.minor == 1,
+        hosted=entry.hosted,
+        own=entry.own,
+        connect=entry.connect,
+        inside=entrance.tunnel is not None,
         looks_up=looks_up,
         offer=offer,
     )
 
 
-def _own(head: RequestHead, target: Target, framing: Framing) -> tuple[str, str]:
+def _own(head: RequestHead, entry: Entry, framing: Framing) -> tuple[str, str]:
     """Read what is asked of the gateway itself: resource and request."""
-    found = read_location(target.path)
-    if found is None:
+    found = read_location(entry.target.path)
+    if found is None or (entry.hosted and found[0] != entry.resource):
         raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "The gateway itself has nothing there.", _FORM)
-    if head.method not in ("GET", "HEAD") or framing.kind != "none" or target.raw_query is not None:
+    if head.method not in ("GET", "HEAD") or framing.kind != "none" or entry.target.raw_query is not None:
         raise Unserved(
             RefusalCode.UNSUPPORTED,
             "The state of a request can be looked at only.",
@@ -130,28 +134,6 @@ def unserved_upgrade(reason: str) -> Unserved:
     """Return what an upgrade raises that is not served."""
     hint = "Use plain HTTP/1.1 requests, with server-sent events for streams."
     return Unserved(RefusalCode.UNSUPPORTED, reason, hint)
-
-
-def _token(head: RequestHead) -> str:
-    """Return the token, from whichever of the two places has it.
-
-    ``Basic`` carries it as the password, for what can do nothing else (``curl -u agent:token``).
-    """
-    found = [*head.all("authorization"), *head.all("proxy-authorization")]
-    if not found:
-        raise Unserved(RefusalCode.TOKEN_INVALID, "The request carries no token.", _FORM)
-    if len(found) > 1:
-        raise PeerError("more than one credential")
-    scheme, _, value = found[0].partition(" ")
-    value = value.strip()
-    if scheme.lower() == "bearer" and value:
-        return value
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode("ascii").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            raise PeerError("a basic credential that is none") from None
-    raise Unserved(RefusalCode.TOKEN_INVALID, "The credential is no bearer token.", _FORM)
 
 
 def make_call(

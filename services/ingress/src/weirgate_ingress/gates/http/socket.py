@@ -119,7 +119,7 @@ class End:
     refusal: Refusal | None = None
 
 
-class Tunnel:
+class SocketTunnel:
     """A WebSocket, from its 101 to its end.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from weirgate_contracts.masking import Plan
 from weirgate_ingress.gates.http.mcp.terms import McpTerms
+from weirgate_ingress.gates.http.place import Nowhere, Places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,10 @@ class HttpTerms:
     seed: bytes = field(default=b"", repr=False)
     """32 random bytes of this session, for the keys of WebSocket handshakes and frames. Empty: none is served, since
     an upstream could foresee them."""
+    places: Places = field(default_factory=Nowhere)
+    """Which resources authorities lead to, as registered at the time of asking."""
+    tunnels: bool = False
+    """CONNECT is served: there is a certificate authority for it."""
 
 
 class PlanMismatch(Exception):
