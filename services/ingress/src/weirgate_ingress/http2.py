@@ -70,8 +70,6 @@ class _Exchange:
     """Bytes of the answer's body that are still to come, where its length is known."""
     bodiless: bool = False
     chunked: bool = False
-    answered: bool = False
-    """The head of the answer has come."""
     held: bytes = b""
     """What would complete the answer."""
 
@@ -358,7 +356,6 @@ class Http2Line(asyncio.Transport):
             self._h2.acknowledge_received_data(size, number)
 
     def _answer(self, exchange: _Exchange, head: ResponseHead, *, ended: bool, out: list[bytes]) -> None:
-        exchange.answered = True
         exchange.bodiless = exchange.method == "HEAD" or head.status in _NO_BODY
         length = head.get("content-length")
         headers = list(head.headers)
