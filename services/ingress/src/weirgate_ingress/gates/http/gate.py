@@ -15,6 +15,9 @@ an answer  ``Refused``                                    tells the refusal as a
 upstream   head and body of the answer                    masks, tapes, sends; records ``finished``
 =========  =============================================  ==================================================
 
+Of a resource of MCP (``mcp/``) a request is one message, its answer is judged message by message, and a list makes a
+second operation: what the server has answered is asked about before the agent is shown any of it.
+
 Invariants, held by tests and by fuzzing:
 
 1. Nothing of an operation is in ``SendHead`` or ``Send(UPSTREAM)`` before ``Answered(Allowed)`` with its number
