@@ -20,6 +20,9 @@ upstream   head and body of the answer                    masks, tapes, sends; r
 upstream   101, where the request asked for a WebSocket   a ``SocketTunnel`` takes both sides over, to the end
 =========  =============================================  ==================================================
 
+Of a resource of MCP (``mcp/``) a request is one message, its answer is judged message by message, and a list makes a
+second operation: what the server has answered is asked about before the agent is shown any of it.
+
 Invariants, held by tests and by fuzzing:
 
 1. Nothing of an operation is in ``SendHead`` or ``Send(UPSTREAM)`` before ``Answered(Allowed)`` with its number

@@ -11,10 +11,11 @@ from typing import Final
 from weirgate_contracts.identity import Identity
 from weirgate_contracts.mcp import McpItem
 
-AGENTS_LIMIT: Final = 4096
+AGENTS_LIMIT: Final = 1024
 """Agents at one resource each."""
-TOOLS_LIMIT: Final = 2000
-"""Of one agent at one resource. Together at most some GiB if every one of them were full; real ones have tens."""
+TOOLS_LIMIT: Final = 1000
+"""Of one agent at one resource: a page (``listing.ITEMS_LIMIT``). Real servers have tens; were every place full, it
+would be some 250 MB."""
 
 _Key = tuple[str, str, str | None, str]
 
