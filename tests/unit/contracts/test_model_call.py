@@ -166,7 +166,7 @@ def test_a_pack_comes_before_the_routes_a_resource_lists_itself() -> None:
          "'api' is for 'protocol: http'", "leave it out"),
         ({"mask_requests": True, "protocol": "postgres", "upstream": "postgresql://a@b/c"}, ("mask_requests",),
          "'mask_requests' is for 'protocol: http'", "leave it out"),
-        ({"api": "openai", "protocol": "mcp"}, (), "'api' is for protocol http", None),
+        ({"api": "openai", "protocol": "mcp"}, ("api",), "'api' is for 'protocol: http'", "leave it out"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_fields_for_models_is_said(

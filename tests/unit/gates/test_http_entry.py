@@ -323,7 +323,7 @@ def test_a_tunnel_to_the_upstream_itself_takes_its_base_off() -> None:
         (head("GET http://other.internal/v1", "Host: other.internal"), 400),
         (CONNECT, 400),
         (head("TRACE /", "Host: api.internal"), 501),
-        (head("GET /v1", "Host: api.internal", "Upgrade: websocket"), 501),
+        (head("GET /v1", "Host: api.internal", "Upgrade: h2c"), 501),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     ],
 )

@@ -19,6 +19,7 @@ from weirgate_contracts.refusal import RefusalCode
 from weirgate_ingress.gates.core import (
     Aside,
     Ask,
+    Distrust,
     Hangup,
     LoggedIn,
     Login,
@@ -361,6 +362,8 @@ def test_accepted_has_no_body_and_a_fault_of_the_server_keeps_its_status() -> No
         two = McpStory().posts(CALL).passed()
         two.upstream_sends(answer(b"<h1>key=1</h1>", "text/html", status, www_authenticate="Bearer"))
         two.says(lambda raw, shown=shown: status_of(raw) == shown).expect(Record, OperationFinished)
+        if status == 401:
+            two.expect(Distrust)
         assert b"key=1" not in two.said
         assert b"www-authenticate" not in two.said
         assert last(two)["id"] == 1

@@ -117,7 +117,9 @@ def down(
 
 def url(
     agent: Annotated[str, typer.Argument(help="reader, analyst, writer or admin-bot.")],
-    resource: Annotated[str, typer.Argument(help="shop (PostgreSQL), crm, models (HTTP).")] = "shop",
+    resource: Annotated[
+        str, typer.Argument(help="shop (PostgreSQL), crm, models (HTTP), helpdesk (MCP).")
+    ] = "shop",
     data_dir: _DataDir = Path(".weirgate"),
 ) -> None:
     """Print the address (with a token) by which one of the demo's agents reaches a demo resource."""

@@ -10,17 +10,8 @@ from typing import Any
 
 DEFAULT_PORT_BASE = 7400
 PORTS = (
-    "postgres",
-    "http",
-    "ssh",
-    "console",
-    "nats",
-    "nats_monitor",
-    "read_model",
-    "upstream",
-    "crm",
-    "models",
-)
+    "postgres", "http", "ssh", "console", "nats", "nats_monitor", "read_model", "upstream", "crm", "models", "helpdesk",
+)  # fmt: skip
 SERVICES = ("recorder", "policy", "masking", "approval", "console", "ingress")
 """In the order they are started; stopped the other way round, so that what is under way is still recorded."""
 
@@ -69,7 +60,17 @@ class Layout:
 
     def ports(self) -> dict[str, int]:
         """Every port this gateway listens on."""
-        listening = ("postgres", "http", "console", "nats", "read_model", "upstream", "crm", "models")
+        listening = (
+            "postgres",
+            "http",
+            "console",
+            "nats",
+            "read_model",
+            "upstream",
+            "crm",
+            "models",
+            "helpdesk",
+        )
         return {
             name: self.port(name) for name in (*listening, *(f"{service} health" for service in SERVICES))
         }

@@ -109,4 +109,77 @@ cedar: |
   when { principal in Group::"analysts" || principal in Group::"writers" };
 """,
 )
-APIS = (CRM, MODELS)
+HELPDESK = ApiUpstream(
+    name="helpdesk",
+    module="weirgate_embedded.demo.helpdesk",
+    protocol="mcp",
+    path="/mcp",
+    document="""\
+---
+kind: labels
+resource: helpdesk
+fields:
+  "* /**/email": pii.email
+  "* /**/phone": pii.phone
+  "* /**/card": payment.card
+---
+kind: reviewers
+name: dba
+groups: [dba]
+---
+# Who is asked when an approved tool has changed.
+kind: reviewers
+name: tools
+groups: [dba]
+---
+kind: policy
+name: demo-helpdesk
+cedar: |
+  // Everybody looks customers up.
+  @id("look-up")
+  permit (
+      principal,
+      action == Action::"mcp.call",
+      resource
+  )
+  when { resource in [Tool::"helpdesk/lookup_customer", Tool::"helpdesk/list_cities"] };
+
+  // Analysts write notes, and use what asks back. They pay back up to 100 as they like, up to 1000 with a word of
+  // the people in dba.
+  @id("analysts")
+  permit (
+      principal in Group::"analysts",
+      action == Action::"mcp.call",
+      resource
+  )
+  when { resource in [Tool::"helpdesk/note", Tool::"helpdesk/summarise", Tool::"helpdesk/close_account"] };
+  @id("refund")
+  permit (
+      principal in Group::"analysts",
+      action == Action::"mcp.call",
+      resource == Tool::"helpdesk/refund"
+  )
+  when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") <= 100 };
+  @id("refund-more")
+  @hold("dba")
+  @reason("pays back more than 100")
+  permit (
+      principal in Group::"analysts",
+      action == Action::"mcp.call",
+      resource == Tool::"helpdesk/refund"
+  )
+  when {
+      context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") > 100 &&
+      context.numbers.getTag("/amount") <= 1000
+  };
+
+  // A server may ask back only those whose person is there.
+  @id("ask-the-person")
+  permit (
+      principal in Group::"attended",
+      action == Action::"mcp.elicitation",
+      resource == Resource::"helpdesk"
+  );
+""",
+)
+APIS = (CRM, MODELS, HELPDESK)
