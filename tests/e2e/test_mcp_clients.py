@@ -216,17 +216,7 @@ async def test_a_tool_that_changed_since_it_was_approved_is_held(
             assert "changed" in json.dumps(request)
             assert not reached(gateway, mark)
             await anyio.to_thread.run_sync(
-                lambda: gateway.weirgate(
-                    "approvals",
-                    "refuse",
-                    request["request"],
-                    "--by",
-                    "dana",
-                    "--group",
-                    "dba",
-                    "--reason",
-                    "no",
-                )
+                lambda: gateway.weirgate("approvals", "refuse", request["id"], "--reason", "no")
             )
         assert ended[0].isError
     finally:

@@ -453,11 +453,11 @@ def test_of_a_list_an_agent_sees_what_the_verdict_names(events: bool) -> None:
     messages = read_answer(one.said)[1]
     assert messages[-1] == result("l1", tools=[ADD], nextCursor="c2")
     assert len(messages) == 1 + events
-    # What was shown is known when it is used, on whatever connection; what was not shown is not.
+    # What was offered is known when it is used, on whatever connection, and whether it was shown or not.
     two = McpStory(mcp=one.terms).posts(message("tools/call", name="add"))
     assert two.mcp.definition == definition_digest(ADD)
     three = McpStory(mcp=one.terms).posts(message("tools/call", name="drop"))
-    assert three.mcp.definition is None
+    assert three.mcp.definition == definition_digest(DROP)
 
 
 def test_a_list_that_is_refused_or_not_decided_is_not_shown() -> None:

@@ -42,7 +42,8 @@ class McpCall(Value):
     name: str | None = Field(default=None, max_length=2048, exclude_if=is_absent)
     """The tool that is called, the resource that is read or subscribed, the prompt that is got."""
     definition: str | None = Field(default=None, exclude_if=is_absent)
-    """Digest (``McpItem.sha256``) under which a tool was last offered to this agent, where that is known."""
+    """Digest (``McpItem.sha256``) under which the server last offered a tool to this agent, shown or hidden, where that
+    is known."""
     offered: tuple[McpItem, ...] | None = Field(default=None, exclude_if=is_absent)
     """Set exactly where the question is about a list as the server has answered it, before the agent is shown any of
     it: ``OperationAllowed.visible`` says what of it may be shown."""

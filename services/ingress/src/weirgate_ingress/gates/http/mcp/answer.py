@@ -115,7 +115,7 @@ class McpAnswerPart(AnswerPart):
         listing, visible = _of(operation).shows, _of(operation).visible
         assert listing is not None
         assert visible is not None
-        self._part.offered(listing, visible)
+        self._part.offered(listing)
         body = shown_listing(listing, visible)
         if listing.events:
             self._open(operation, 200, "text/event-stream", None)

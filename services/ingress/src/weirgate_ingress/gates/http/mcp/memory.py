@@ -31,7 +31,7 @@ class DefinitionMemory:
         self._known: OrderedDict[_Key, OrderedDict[str, str]] = OrderedDict()
 
     def offered(self, identity: Identity, resource: str, items: Iterable[McpItem]) -> None:
-        """An agent is shown these; those that are no tools are not kept."""
+        """A server has offered these to an agent; those that are no tools are not kept."""
         tools = [(item.name, item.sha256) for item in items if item.kind == "tool"]
         if not tools:
             return

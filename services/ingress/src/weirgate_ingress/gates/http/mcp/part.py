@@ -156,10 +156,10 @@ class McpPart:
                 return call.model_copy(update={"definition": known})
         return call
 
-    def offered(self, listing: Listing, visible: frozenset[str]) -> None:
-        """An agent is shown this much of a list."""
-        shown = [item for item in listing.offered if item.name in visible]
-        self._definitions.offered(self._identity, self._resource.name, shown)
+    def offered(self, listing: Listing) -> None:
+        """The server has answered with this list. What of it the agent is not shown counts, too: a tool that is hidden
+        because it has changed is still the one that would be called."""
+        self._definitions.offered(self._identity, self._resource.name, listing.offered)
 
     def seal(self, id: str) -> str:
         """Return what the agent is told for a session id of the server."""

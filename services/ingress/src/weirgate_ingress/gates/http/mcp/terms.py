@@ -10,10 +10,10 @@ from weirgate_contracts.mcp import McpItem
 
 
 class Definitions(Protocol):
-    """Remembers under which definition a tool was last offered to whom."""
+    """Remembers under which definition a server last offered a tool to whom."""
 
     def offered(self, identity: Identity, resource: str, items: Iterable[McpItem]) -> None:
-        """An agent is shown these."""
+        """A server has offered these to an agent, whether it is shown them or not."""
         ...
 
     def find(self, identity: Identity, resource: str, tool: str) -> str | None:
