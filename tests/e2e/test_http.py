@@ -205,6 +205,15 @@ def test_a_held_request_goes_through_once_a_person_agrees(gateway: RunningGatewa
     assert [line["method"] for line in gateway.crm_log()[before:]] == ["POST"]
 
 
+def test_an_upstream_that_repeats_its_credential_is_cut_off(gateway: RunningGateway) -> None:
+    token = Path(gateway.endpoints["upstreams"]["crm"]["token_file"]).read_text().strip()
+    assert token in direct(gateway, "/v1/debug").text
+    answer = httpx.get(f"{gateway.http_url()}/v1/debug", headers=bearer(gateway, "admin-bot"))
+    assert (answer.status_code, answer.json()["code"]) == (502, "credential_echoed")
+    assert token not in answer.text
+    assert token not in json.dumps(gateway.events(last=50))
+
+
 def test_rules_say_which_answers_pass(gateway: RunningGateway, tmp_path: Path) -> None:
     (tmp_path / "answers.yaml").write_text("kind: policy\nname: answers\nfile: answers.cedar\n")
     (tmp_path / "answers.cedar").write_text(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weirgate_ingress.echo import CredentialEchoed, EchoGuard, forms_of
+from weirgate_contracts.refusal import Refusal, RefusalCode
+from weirgate_ingress.echo import LEAST_BYTES, CredentialEchoed, Echoes, EchoGuard, forms_of
 
 SECRET = 'sk-/secret+of="the house"'
 
@@ -29,7 +30,7 @@ def test_every_form_is_found_wherever_it_is_cut(form: bytes, at: list[int]) -> N
         for piece in cut(b"before " + form + b" after", at):
             passed += guard.feed(piece)
     assert b"before ".startswith(passed[:7])
-    assert form[0:1] not in passed[7:]
+    assert len(passed[7:]) < LEAST_BYTES
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
@@ -47,3 +48,53 @@ def test_the_password_of_basic_counts_and_short_ones_do_not() -> None:
     assert b"long-enough" in forms_of("user:long-enough")
     assert forms_of("a:b") == ()
     assert EchoGuard(()).feed(b"x") == b"x"
+
+
+def test_the_end_of_an_answer_is_never_waited_for() -> None:
+    guard = EchoGuard(forms_of(SECRET))
+    for end in range(1, LEAST_BYTES):
+        assert guard.feed(b"the end: " + SECRET.encode()[:end]) == b"the end: " + SECRET.encode()[:end]
+        assert guard.feed(b"\n") == b"\n"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.got: list[bytes | str] = []
+
+    def upstream_sent(self, data: bytes) -> None:
+        self.got.append(data)
+
+    def upstream_lost(self) -> None:
+        self.got.append("lost")
+
+    def upstream_full(self) -> None:
+        self.got.append("full")
+
+    def upstream_drained(self) -> None:
+        self.got.append("drained")
+
+
+def test_a_sink_gets_what_may_pass_and_nothing_after_the_credential() -> None:
+    sink, refusals = Sink(), list[Refusal]()
+    echoes = Echoes(sink, EchoGuard(forms_of(SECRET)), refusals.append)
+    echoes.upstream_full()
+    echoes.upstream_drained()
+    echoes.upstream_sent(b"one ")
+    echoes.upstream_sent(SECRET.encode()[:12])
+    echoes.upstream_sent(SECRET.encode()[12:] + b" two")
+    echoes.upstream_sent(b" three")
+    echoes.upstream_lost()
+    assert sink.got == ["full", "drained", b"one "]
+    assert [refusal.code for refusal in refusals] == [RefusalCode.CREDENTIAL_ECHOED]
+
+
+def test_what_was_held_back_comes_when_the_upstream_is_done_and_an_aside_just_ends() -> None:
+    sink = Sink()
+    echoes = Echoes(sink, EchoGuard(forms_of(SECRET)), None)
+    echoes.upstream_sent(b"x" + SECRET.encode()[:12])
+    echoes.upstream_lost()
+    assert sink.got == [b"x", SECRET.encode()[:12], "lost"]
+    other = Sink()
+    echoes = Echoes(other, EchoGuard(forms_of(SECRET)), None)
+    echoes.upstream_sent(SECRET.encode())
+    assert other.got == ["lost"]

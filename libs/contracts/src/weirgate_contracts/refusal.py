@@ -38,6 +38,8 @@ class RefusalCode(StrEnum):
     CATALOG_CHANGED = "catalog_changed"
     """Verdict and plan saw different catalogs; the same statement may be sent again."""
     LIMIT_EXCEEDED = "limit_exceeded"
+    CREDENTIAL_ECHOED = "credential_echoed"
+    """The upstream repeats the gateway's credential in its answer."""
     LOG_UNAVAILABLE = "log_unavailable"
     LOG_FULL = "log_full"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"

@@ -38,6 +38,11 @@ class Injection(Protocol):
         """Fields that carry it, in lower case."""
         ...
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What was sent of it as it is, to be looked for in answers."""
+        ...
+
     async def prepare(self) -> None:
         """Get what ``apply`` needs.
 
@@ -69,6 +74,7 @@ class Plain:
 
     header: tuple[str, str] | None = field(default=None, repr=False)
     query: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,6 +104,11 @@ class Bearer:
         self._source = source
         self._used: str | None = None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The token that was used last."""
+        return (self._used,) if self._used is not None else ()
+
     async def prepare(self) -> None:
         """Get a token where there is no good one."""
         await self._source.token()
@@ -120,6 +131,8 @@ class Signature:
     """A signature over each head."""
 
     names = ("authorization", "x-amz-security-token")
+    secrets: tuple[str, ...] = ()
+    """A signature is good for one head and some minutes; the key itself is never sent."""
 
     def __init__(self, read: Callable[[], SigningKey], clock: Callable[[], datetime]) -> None:
         self._read = read
@@ -226,13 +239,14 @@ def _plain(inject: str, credential: str) -> Plain:
     kind, _, name = inject.partition(":")
     match kind:
         case "bearer":
-            return Plain(header=("authorization", f"Bearer {_sendable(credential)}"))
+            return Plain(header=("authorization", f"Bearer {_sendable(credential)}"), secrets=(credential,))
         case "basic":
-            return Plain(header=("authorization", f"Basic {base64.b64encode(credential.encode()).decode()}"))
+            encoded = base64.b64encode(credential.encode()).decode()
+            return Plain(header=("authorization", f"Basic {encoded}"), secrets=(credential,))
         case "header":
-            return Plain(header=(name.lower(), _sendable(credential)))
+            return Plain(header=(name.lower(), _sendable(credential)), secrets=(credential,))
         case "query":
-            return Plain(query=f"{name}={quote(credential, safe='')}")
+            return Plain(query=f"{name}={quote(credential, safe='')}", secrets=(credential,))
         case _:
             raise UsageError(f"no way to inject: {kind}")
 

@@ -13,7 +13,9 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from weirgate_contracts.config import ResourceDocument
+from weirgate_contracts.refusal import Refusal
 from weirgate_ingress.credential import CredentialError, Credentials
+from weirgate_ingress.echo import Echoes, EchoGuard, forms_of
 from weirgate_ingress.http2 import ALPN, Http2Line
 from weirgate_ingress.injection import Injection, Injections
 from weirgate_ingress.origin_tls import Contexts
@@ -46,6 +48,7 @@ class Origin:
     injection: Injection = field(repr=False)
     endpoint: bool = False
     """``base`` is the one path there is: nothing is put behind it."""
+    guard: EchoGuard = field(default_factory=EchoGuard, repr=False)
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def send_head(self, head: RequestHead, body_sha256: str | None) -> bool:
@@ -70,6 +73,7 @@ class Origin:
             final = self.injection.apply(placed, body_sha256)
         except CredentialError:
             return False
+        self.guard.expect(form for secret in self.injection.secrets for form in forms_of(secret))
         self.write_head(final)
         return True
 
@@ -91,9 +95,14 @@ class Origin:
         """The upstream did not take the credential: where another can be had the next operation gets it."""
         self.injection.refused()
 
-    def attach(self, sink: Sink) -> None:
-        """Deliver to a session from now on."""
-        self.link.attach(sink, b"")
+    def attach(self, sink: Sink, refuse: Callable[[Refusal], None] | None = None) -> None:
+        """Deliver to a session from now on.
+
+        Args:
+            sink: takes what the upstream sends.
+            refuse: told why the rest of an answer is not delivered; absent: the upstream counts as lost.
+        """
+        self.link.attach(Echoes(sink, self.guard, refuse), b"")
 
     async def cancel(self) -> None:
         """HTTP has no way to say so but to hang up, which the gate does."""

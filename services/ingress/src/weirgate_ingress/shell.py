@@ -804,7 +804,10 @@ class Session(asyncio.Protocol):
             self._premises.cancels.drop(self._process_id)
         self._process_id, secret = self._premises.cancels.make(self._cancelled, size_bytes=size_bytes)
         self._feed(Dialled(parameters=dict(upstream.parameters), process_id=self._process_id, secret=secret))
-        upstream.attach(self)
+        if isinstance(upstream, Origin):
+            upstream.attach(self, self.stop)
+        else:
+            upstream.attach(self)
 
     async def _say_aside(self, aside: Aside) -> None:
         admission = self.admission

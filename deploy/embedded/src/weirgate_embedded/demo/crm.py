@@ -19,6 +19,7 @@ _CITIES = ("Lyon", "Porto", "Graz", "Aarhus", "Ghent", "Turin")
 CUSTOMERS = 500
 ROUTES = (
     "/v1/customers", "/v1/customers/{id}", "/v1/payments", "/v1/export.csv", "/v1/events", "/v1/report.txt",
+    "/v1/debug",
 )  # fmt: skip
 _ONE = re.compile(r"/v1/customers/(\d+)")
 
@@ -65,6 +66,8 @@ class _Handler(DemoHandler):
             self.send_whole(200, "text/csv; charset=utf-8", ("\n".join(lines) + "\n").encode())
         elif parts.path == "/v1/report.txt":
             self._report(int(query.get("mib", ["1"])[0]))
+        elif parts.path == "/v1/debug":
+            self.send_json(200, dict(self.headers.items()))
         elif parts.path == "/v1/events":
             self._events(min(int(query.get("count", ["5"])[0]), 1000))
         else:

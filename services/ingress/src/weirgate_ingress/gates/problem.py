@@ -28,6 +28,7 @@ STATUSES: dict[RefusalCode, int] = {
     RefusalCode.PLAN_IMPOSSIBLE: 403,
     RefusalCode.CATALOG_CHANGED: 503,
     RefusalCode.LIMIT_EXCEEDED: 403,
+    RefusalCode.CREDENTIAL_ECHOED: 502,
     RefusalCode.LOG_UNAVAILABLE: 503,
     RefusalCode.LOG_FULL: 507,
     RefusalCode.UPSTREAM_UNAVAILABLE: 502,

@@ -25,6 +25,7 @@ SQLSTATES: dict[RefusalCode, str] = {
     RefusalCode.PLAN_IMPOSSIBLE: "42501",
     RefusalCode.CATALOG_CHANGED: "40001",
     RefusalCode.LIMIT_EXCEEDED: "54000",
+    RefusalCode.CREDENTIAL_ECHOED: "08P01",
     RefusalCode.LOG_UNAVAILABLE: "58030",
     RefusalCode.LOG_FULL: "53100",
     RefusalCode.UPSTREAM_UNAVAILABLE: "08001",
