@@ -291,3 +291,15 @@ async def test_every_message_the_server_saw_has_its_events(gateway: RunningGatew
     assert eventually(both)
     shown = gateway.weirgate("sessions", "list", "--json").stdout
     assert "helpdesk" in shown
+
+
+def test_the_command_of_the_demo_calls_tools_as_an_agent(gateway: RunningGateway) -> None:
+    listed = gateway.weirgate("demo", "call", "reader").stdout
+    assert {line.partition(":")[0] for line in listed.splitlines()} == {"lookup_customer", "list_cities"}
+    found = json.loads(gateway.weirgate("demo", "call", "reader", "lookup_customer", '{"id": 5}').stdout)
+    assert found["name"] == "Jonas Ekberg"
+    assert found["email"] != EMAIL
+    refused = gateway.weirgate("demo", "call", "reader", "refund", '{"amount": 1}', check=False)
+    assert refused.returncode == 1
+    assert "denied" in refused.stdout
+    assert gateway.weirgate("demo", "call", "reader", "refund", "[]", check=False).returncode == 2

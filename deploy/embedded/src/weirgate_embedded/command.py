@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import psutil
 import typer
@@ -27,8 +27,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the root application."""
     app.command("up")(up)
     app.command("down")(down)
-    demo = typer.Typer(no_args_is_help=True, help="The demo shop: addresses to connect to.")
+    demo = typer.Typer(no_args_is_help=True, help="The demo: addresses to connect to, a tool to call.")
     demo.command("url")(url)
+    demo.command("call")(call)
     app.add_typer(demo, name="demo")
 
 
@@ -123,6 +124,47 @@ def url(
     data_dir: _DataDir = Path(".weirgate"),
 ) -> None:
     """Print the address (with a token) by which one of the demo's agents reaches a demo resource."""
+    where, token = _endpoints(data_dir, agent)
+    protocols = {one["name"]: one["protocol"] for one in where["demo"]["resources"]}
+    protocol = protocols.get(resource)
+    if protocol is None:
+        print(f"the demo has no resource {resource!r}; it has {', '.join(protocols)}", file=sys.stderr)
+        raise typer.Exit(1)
+    scheme, place = ("postgresql", where["postgres"]) if protocol == "postgres" else ("http", where["http"])
+    print(f"{scheme}://{agent}:{token}@{place['host']}:{place['port']}/{resource}")
+
+
+def call(
+    agent: Annotated[str, typer.Argument(help="reader, analyst, writer or admin-bot.")],
+    tool: Annotated[str | None, typer.Argument(help="Name of the tool; without it they are listed.")] = None,
+    arguments: Annotated[str, typer.Argument(help="Its arguments, a JSON object.")] = "{}",
+    data_dir: _DataDir = Path(".weirgate"),
+) -> None:
+    """Call a tool of the demo's MCP server as one of its agents, by the official SDK."""
+    where, token = _endpoints(data_dir, agent)
+    try:
+        given = json.loads(arguments)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        print("the arguments are no JSON object; write '{\"id\": 5}'", file=sys.stderr)
+        raise typer.Exit(2)
+    # Importing the SDK takes a second, which no other command should.
+    from weirgate_embedded.demo.call import CallFailed, call_tool
+
+    url = f"http://{where['http']['host']}:{where['http']['port']}/helpdesk"
+    try:
+        done, said = call_tool(url, token, tool, cast("dict[str, Any]", given))
+    except CallFailed as error:
+        print(f"weirgate demo call: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    print(said)
+    if not done:
+        raise typer.Exit(1)
+
+
+def _endpoints(data_dir: Path, agent: str) -> tuple[dict[str, Any], str]:
+    """Return what runs where, and the agent's token."""
     try:
         where = json.loads((data_dir / "endpoints.json").read_text())
     except FileNotFoundError as error:
@@ -132,13 +174,7 @@ def url(
     if agent not in tokens:
         print(f"the demo has no agent {agent!r}; it has {', '.join(tokens) or 'none'}", file=sys.stderr)
         raise typer.Exit(1)
-    protocols = {one["name"]: one["protocol"] for one in where["demo"]["resources"]}
-    protocol = protocols.get(resource)
-    if protocol is None:
-        print(f"the demo has no resource {resource!r}; it has {', '.join(protocols)}", file=sys.stderr)
-        raise typer.Exit(1)
-    scheme, place = ("postgresql", where["postgres"]) if protocol == "postgres" else ("http", where["http"])
-    print(f"{scheme}://{agent}:{tokens[agent]}@{place['host']}:{place['port']}/{resource}")
+    return where, tokens[agent]
 
 
 def _tell(gateway: Gateway) -> None:
@@ -169,6 +205,15 @@ def _tell(gateway: Gateway) -> None:
                 line("reader", "copy (select 1) to program 'id'"),
                 "The same agent reaches an HTTP API; e-mail addresses are masked there, too:",
                 f'  curl "$({weirgate} demo url analyst crm --data-dir {here})/v1/customers?limit=3"',
+                "… or by the address it always had, with nothing but the proxy set:",
+                f'  curl -x "$({weirgate} demo url analyst crm --data-dir {here} | sed s,/crm$,,)" '
+                "http://crm.internal/v1/customers/5",
+                "Tools of an MCP server, its answers masked, too; a refund over 100 waits for a person:",
+                f"  {weirgate} demo call analyst --data-dir {here}",
+                f"  {weirgate} demo call analyst lookup_customer '{{\"id\": 5}}' --data-dir {here}",
+                "A model (scripted) is asked; it never sees the card, and the log has the tokens:",
+                f'  curl "$({weirgate} demo url analyst models --data-dir {here})/v1/chat/completions" --json '
+                '\'{"model": "demo-small", "messages": [{"role": "user", "content": "my card is 4111111111111111"}]}\'',
                 "What happened, and the proof that nothing was changed since:",
                 f"  {weirgate} sessions list --data-dir {here}",
                 f"  {weirgate} log verify --data-dir {here}",
