@@ -55,7 +55,7 @@ class Agent:
 
 
 def reached(gateway: RunningGateway, mark: str) -> list[str]:
-    return re.findall(rf"{mark}(?:-\\d+)*", json.dumps(gateway.upstream_lines("helpdesk")))
+    return re.findall(rf"{mark}(?:-\d+)*", json.dumps(gateway.upstream_lines("helpdesk")))
 
 
 async def works(gateway: RunningGateway) -> bool:
