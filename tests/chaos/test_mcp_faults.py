@@ -35,9 +35,11 @@ class Agent:
     async def __aenter__(self) -> "Agent":
         client = {"name": "chaos", "version": "1"}
         begun = await self.send("initialize", protocolVersion=REVISION, capabilities={}, clientInfo=client)
-        if begun.status_code == 200:
-            self._client.headers["Mcp-Session-Id"] = begun.headers["mcp-session-id"]
-            await self._client.post(self._url, json={"jsonrpc": "2.0", "method": "notifications/initialized"})
+        if "mcp-session-id" not in begun.headers:
+            await self._client.aclose()
+            raise httpx.TransportError(f"no session: {begun.text[:300]}")
+        self._client.headers["Mcp-Session-Id"] = begun.headers["mcp-session-id"]
+        await self._client.post(self._url, json={"jsonrpc": "2.0", "method": "notifications/initialized"})
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -151,7 +153,7 @@ async def test_recorder_away_changes_nothing_for_the_agent_and_it_catches_up(gat
     events = await asyncio.to_thread(gateway.events, last=300)
     session = next(event["session"] for event in events if mark in json.dumps(event))
     await asyncio.to_thread(
-        eventually, lambda: mark in gateway.weirgate("sessions", "show", session, check=False).stdout
+        eventually, lambda: "tools/call" in gateway.weirgate("sessions", "show", session, check=False).stdout
     )
 
 
