@@ -246,7 +246,8 @@ def _plain(inject: str, credential: str) -> Plain:
         case "header":
             return Plain(header=(name.lower(), _sendable(credential)), secrets=(credential,))
         case "query":
-            return Plain(query=f"{name}={quote(credential, safe='')}", secrets=(credential,))
+            # Not to be looked for: redirects repeat the query, and the gate takes the parameter out of them.
+            return Plain(query=f"{name}={quote(credential, safe='')}")
         case _:
             raise UsageError(f"no way to inject: {kind}")
 
