@@ -96,8 +96,8 @@ def test_an_agent_without_the_right_is_told_so_by_the_sdk(gateway: RunningGatewa
 
 
 def test_anthropic_shaped_messages_are_masked_whole_and_streamed(gateway: RunningGateway, mark: str) -> None:
-    # The token where that provider's clients put theirs as a bearer (`auth_token`).
-    headers = {"Authorization": f"Bearer {gateway.token('analyst')}", "anthropic-version": "2023-06-01"}
+    # The token where that provider's clients put theirs.
+    headers = {"X-Api-Key": gateway.token("analyst"), "anthropic-version": "2023-06-01"}
     asked = {"model": "demo-large", "max_tokens": 100, "messages": user(f"{mark} write to {EMAIL} now")}
     url = f"{gateway.http_url('models')}/v1/messages"
     whole = httpx.post(url, headers=headers, json=asked).json()

@@ -135,6 +135,37 @@ def test_what_is_judged_by_host_is_what_is_sent() -> None:
 # ---------------------------------------------------------------- as a proxy
 
 
+def test_a_configured_field_may_hold_the_token_and_is_never_sent_on() -> None:
+    one = story(token_header="x-api-key")
+    one.agent_sends(
+        head("GET /crm/v1/customers/7", "Host: gw", "X-Api-Key: t", "Authorization: Bearer other")
+    )
+    assert login_of(one) == ("crm", "t")
+    one.feed(LoggedIn(identity=IDENTITY, resource=CRM)).expect(Record, SessionOpened).expect(Ask)
+    assert one.ask is not None
+    assert one.ask.event.call is not None
+    assert {field.name for field in one.ask.event.call.headers}.isdisjoint({"x-api-key", "authorization"})
+    # Without it the usual places count, and of the proxy's they alone.
+    two = story(token_header="x-api-key").agent_sends(
+        head("GET /crm/v1", "Host: gw", "Authorization: Bearer u")
+    )
+    assert login_of(two) == ("crm", "u")
+    three = story(token_header="x-api-key").agent_sends(
+        head(
+            "GET http://api.internal/v1",
+            "Host: api.internal",
+            "X-Api-Key: t",
+            f"Proxy-Authorization: {PROXY}",
+        )
+    )
+    assert login_of(three) == ("crm", "proxy-token")
+    four = story(token_header="x-api-key").agent_sends(
+        head("GET /crm/v1", "Host: gw", "X-Api-Key: t", "X-Api-Key: u")
+    )
+    four.expect(Record, SessionRefused).expect(Send, Side.AGENT).expect(Hangup)
+    assert told(four)[0] == 400
+
+
 def test_a_proxy_request_takes_the_proxys_token_and_drops_the_upstreams() -> None:
     one = story().agent_sends(
         head(

@@ -197,6 +197,7 @@ class Gateway:
                 "TLS_KEY_FILE": str(layout.tls / "server.key"),
                 "FORWARD_CA_CERT_FILE": str(layout.tls / "forward-ca.pem"),
                 "FORWARD_CA_KEY_FILE": str(layout.tls / "forward-ca.key"),
+                "HTTP_TOKEN_HEADER": "X-Api-Key",
                 "CLEARTEXT_LOOPBACK": "true",
                 "ISSUERS_FILE": str(layout.directory / "issuers.json"),
                 "RECORDING_KEY_FILE": str(layout.secrets / "recording.key"),

@@ -183,6 +183,7 @@ class IngressService(Service[IngressSettings]):
             authorization_servers=self._servers,
             seed=secrets.token_bytes(32),
             places=self._places,
+            token_header=(self.settings.http_token_header or "").lower() or None,
             tunnels=self._forward.served,
         )
         return HttpGate(terms, self._bodies)

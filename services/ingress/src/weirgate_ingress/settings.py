@@ -5,6 +5,9 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from weirgate_chassis.settings import Address, ServiceSettings
+from weirgate_contracts.injection import NEVER_INJECTED
+
+_NO_TOKEN = NEVER_INJECTED | {"authorization", "proxy-authorization"}
 
 
 class IngressSettings(ServiceSettings):
@@ -20,6 +23,8 @@ class IngressSettings(ServiceSettings):
     forward_ca_cert_file: Path | None = None
     forward_ca_key_file: Path | None = None
     """Authority that certificates of hosts reached through CONNECT are issued by; absent: CONNECT is refused."""
+    http_token_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
+    """A field of HTTP whose value may be the token, for clients that know no other place for theirs (``X-Api-Key``)."""
     cleartext_loopback: bool = False
     """A token may come without TLS from this machine."""
     issuers_file: Path
@@ -41,6 +46,10 @@ class IngressSettings(ServiceSettings):
     def _check_tls(self) -> "IngressSettings":
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError("WEIRGATE_TLS_CERT_FILE and WEIRGATE_TLS_KEY_FILE go together")
+        if (self.http_token_header or "").lower() in _NO_TOKEN:
+            raise ValueError(
+                f"WEIRGATE_HTTP_TOKEN_HEADER: {self.http_token_header} frames or describes a message"
+            )
         if (self.forward_ca_cert_file is None) != (self.forward_ca_key_file is None):
             raise ValueError("WEIRGATE_FORWARD_CA_CERT_FILE and WEIRGATE_FORWARD_CA_KEY_FILE go together")
         return self

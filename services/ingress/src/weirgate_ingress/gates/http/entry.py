@@ -11,6 +11,9 @@ connect     ``CONNECT authority``                  by the authority      ``Proxy
 tunnel      ``GET /x`` inside that                 the tunnel's          the tunnel's
 ==========  =====================================  ====================  =====================================
 
+Where a field for the token is configured (``Entrance.token_header``) and there, it comes before ``Authorization``; it
+is never sent on.
+
 Invariants:
 
 1. A request has one authority. Host and the target agree, or it is refused (``request_check``); inside a
@@ -79,6 +82,8 @@ class Entrance:
     """What is known of the connection a request comes in by."""
 
     places: Places = field(default_factory=Nowhere)
+    token_header: str | None = None
+    """A field, in lower case, whose value may be the token."""
     tunnels: bool = False
     """CONNECT is served: there is a certificate authority for it."""
     secure: bool = False
@@ -146,11 +151,13 @@ def read_entry(head: RequestHead, entrance: Entrance) -> Entry:
             place = choose(places, target.path)
             # A path outside the upstream's own base belongs to no resource, and never falls to the prefix form.
             resource = place.resource if place is not None else write_authority((name, port))
-            return _hosted(place, target, resource=resource, token=_token(head))
+            return _hosted(place, target, resource=resource, token=_token(head, entrance))
     first, slash, rest = target.path[1:].partition("/")
     if not first:
         raise Unserved(RefusalCode.RESOURCE_UNKNOWN, "No resource stands in the path.", _FORM)
-    return Entry(resource=first, path=f"/{rest}" if slash else "/", target=target, token=_token(head))
+    return Entry(
+        resource=first, path=f"/{rest}" if slash else "/", target=target, token=_token(head, entrance)
+    )
 
 
 def _hosted(place: Place | None, target: Target, *, resource: str, token: str) -> Entry:
@@ -249,11 +256,17 @@ def explained(refusal: Refusal, resource: str) -> Refusal:
 # ---------------------------------------------------------------- tokens
 
 
-def _token(head: RequestHead) -> str:
-    """Return the token, from whichever of the two places has it.
+def _token(head: RequestHead, entrance: Entrance) -> str:
+    """Return the token, from whichever of the places has it.
 
-    ``Basic`` carries it as the password, for what can do nothing else (``curl -u agent:token``).
+    ``Basic`` carries it as the password, for what can do nothing else (``curl -u agent:token``). Where the configured
+    field is there it alone counts: ``Authorization`` is then the client's for the upstream, and never sent on.
     """
+    own = head.all(entrance.token_header) if entrance.token_header is not None else ()
+    if len(own) > 1:
+        raise PeerError("more than one credential")
+    if own:
+        return own[0].strip().removeprefix("Bearer ").strip()
     found = [*head.all("authorization"), *head.all("proxy-authorization")]
     if not found:
         raise Unserved(RefusalCode.TOKEN_INVALID, "The request carries no token.", _FORM)

@@ -293,8 +293,9 @@ class HttpGate:
         self._proxied = is_proxied(head)
         terms = self._terms
         entrance = Entrance(
-            places=terms.places, tunnels=terms.tunnels, secure=self._tls is not None, tunnel=self._tunnel
-        )
+            places=terms.places, token_header=terms.token_header, tunnels=terms.tunnels,
+            secure=self._tls is not None, tunnel=self._tunnel,
+        )  # fmt: skip
         self._metadata = None if is_hosted(head, entrance) else metadata_url(head, tls=self._tls is not None)
         word = metadata_asked(head, self._metadata, terms.authorization_servers)
         if word is not None:

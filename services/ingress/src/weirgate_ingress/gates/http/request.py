@@ -90,6 +90,10 @@ def read_request(head: RequestHead, entrance: Entrance) -> Request:
     if offer is None and head.all("upgrade"):
         raise unserved_upgrade("Of upgrades only those to WebSocket are let through the gateway.")
     entry = read_entry(head, entrance)
+    if entrance.token_header is not None:
+        # Whether it was a token or not: nobody behind the gateway is to read it.
+        kept = tuple((name, value) for name, value in head.headers if name != entrance.token_header)
+        head = head.with_headers(kept)
     resource = entry.resource
     looks_up: str | None = None
     if entry.connect is None and is_own(entry.target.path):

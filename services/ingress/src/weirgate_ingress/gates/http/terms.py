@@ -32,6 +32,8 @@ class HttpTerms:
     an upstream could foresee them."""
     places: Places = field(default_factory=Nowhere)
     """Which resources authorities lead to, as registered at the time of asking."""
+    token_header: str | None = None
+    """A field, in lower case, whose value may be the token, for clients that know no other place for theirs."""
     tunnels: bool = False
     """CONNECT is served: there is a certificate authority for it."""
 
